@@ -1,0 +1,5 @@
+"""`python -m app` is `auditkit`."""
+
+from app.cli import main
+
+main()

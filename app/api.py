@@ -1,0 +1,370 @@
+"""The Python verbs; the command line mirrors them one for one.
+
+    import auditkit as ak
+    run = ak.generate("occupations", generator="personas", out="runs/")
+    ak.score(run)
+    table = ak.measure(run, by="occupation")
+    ak.report(run)
+
+or all four at once: `ak.audit("occupations")`. Where a verb takes `progress`, True shows a bar on stderr,
+and a function is called with (done, total).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from app.output import Progress, progress_bar
+from auditkit.errors import RunError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from auditkit.runs import BrokenRun, Problem, Run
+    from auditkit.spec import RunSpec
+
+RUNS = Path("runs")
+ENCODER = "personas-clip"
+SCORERS = ["gender", "skin_tone", "occupation"]
+ATTRIBUTES = ["gender", "skin_tone"]
+
+
+@dataclass
+class Audit:
+    """What `audit` made: the run, its measurements, the report's path and the seconds each stage took."""
+
+    run: Run
+    measurements: pd.DataFrame
+    report: Path
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+def resolve_spec(
+    spec: str | Path | RunSpec, *, generator: str | None = None, **changes: int | float | str | None
+) -> RunSpec:
+    """The spec a run is made from: a suite's name, a TOML file or a RunSpec, with `changes` laid over it.
+
+    >>> resolve_spec("occupations", images_per_prompt=2).images_per_prompt
+    2
+
+    Raises:
+        SpecError: an unknown suite, or a value the spec does not allow.
+    """
+    from auditkit.spec import RunSpec, load_spec
+
+    loaded = spec if isinstance(spec, RunSpec) else load_spec(spec)
+    given = {key: value for key, value in {"generator": generator, **changes}.items() if value is not None}
+    return RunSpec.from_dict(
+        {**loaded.as_passed, **given}, where=f"the spec '{loaded.name}' with the options given"
+    )
+
+
+def generate(
+    spec: str | Path | RunSpec,
+    *,
+    generator: str | None = None,
+    out: str | Path = RUNS,
+    seed: int | None = None,
+    images_per_prompt: int | None = None,
+    sampler: str | None = None,
+    steps: int | None = None,
+    guidance: float | None = None,
+    device: str = "auto",
+    batch_size: int | None = None,
+    progress: bool | Progress = False,
+) -> Run:
+    """Make the images of a spec as a run under `out`, or go on with one that was interrupted.
+
+    Args:
+        spec: a suite's name ("occupations"), a TOML file, or a RunSpec.
+        generator: "personas", "personas-balanced", any registered name, or the folder of a
+            diffusers checkpoint.
+        seed, images_per_prompt, sampler, steps, guidance: laid over what the spec says.
+
+    Raises:
+        SpecError, GeneratorError, RunError.
+
+    Example:
+        run = generate("occupations", generator="personas", images_per_prompt=50)
+    """
+    from generators.make import generate as make
+
+    resolved = resolve_spec(
+        spec,
+        generator=generator,
+        seed=seed,
+        images_per_prompt=images_per_prompt,
+        sampler=sampler,
+        steps=steps,
+        guidance=guidance,
+    )
+    with progress_bar("generate", progress) as show:
+        return make(resolved, out=Path(out), device=device, batch_size=batch_size, progress=show)
+
+
+def import_folder(
+    folder: str | Path,
+    prompts: str | Path,
+    *,
+    out: str | Path = RUNS,
+    name: str | None = None,
+    progress: bool | Progress = False,
+) -> Run:
+    """Make a run of images from anywhere.
+
+    Args:
+        prompts: a CSV with the columns file and prompt, and one for each axis.
+
+    Raises:
+        RunError, TableError, ImageError.
+
+    Example:
+        run = import_folder("renders/", "prompts.csv", name="model-x")
+    """
+    from generators.folder import import_folder as bring
+
+    with progress_bar("import", progress) as show:
+        return bring(Path(folder), Path(prompts), out=Path(out), name=name, progress=show)
+
+
+def score(
+    run: Run | str | Path,
+    *,
+    scorers: Sequence[str] = (),
+    encoder: str = ENCODER,
+    device: str = "auto",
+    batch_size: int | None = None,
+    progress: bool | Progress = False,
+) -> dict[str, pd.DataFrame]:
+    """Look at every image with each scorer (all three by default) and write the scores into the run.
+
+    `occupation` is left out by default where the run's prompts have no axis of that name.
+
+    Returns:
+        A table for each scorer, keyed "gender@personas-clip": a row an image.
+
+    Example:
+        score(run, scorers=["gender"])
+    """
+    from auditkit import registry
+    from auditkit.clip.encoders import embed_run, load_encoder
+
+    run = find_run(run)
+    wanted = list(scorers) or [name for name in SCORERS if name != "occupation" or "occupation" in run.axes]
+    loaded = {name: registry.load("scorers", name) for name in wanted}
+    eyes = load_encoder(encoder, device=device)
+    with progress_bar("score", progress) as show:
+        embed_run(run, eyes, progress=show)
+    for scorer in loaded.values():
+        instance = scorer() if isinstance(scorer, type) else scorer
+        run.write_scores(instance.score(run, eyes))
+    return {key: table for key, table in run.scores().items() if key.split("@")[0] in wanted}
+
+
+def measure(
+    run: Run | str | Path,
+    *,
+    by: str | None = None,
+    target: str | Path = "uniform",
+    encoder: str = ENCODER,
+    attributes: Sequence[str] = ATTRIBUTES,
+    measures: Sequence[str] = ("representation",),
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Turn scores into estimates with intervals, and write them into the run.
+
+    Args:
+        by: the axis to group by; the spec's own `by`, else the first axis, by default.
+        target: what each group is held against: "uniform", "planted" or a CSV file.
+        encoder: whose scores to use: its name, or its folder.
+        attributes: joint ones are written with a plus, "gender+skin_tone".
+
+    Returns:
+        Measurements, a row an estimate (columns in docs/architecture.md).
+
+    Example:
+        table = measure(run, by="occupation", target="planted")
+    """
+    import pandas as pd
+
+    from auditkit import registry
+
+    run = find_run(run)
+    options: dict[str, Any] = {"by": by or grouping(run), "attributes": tuple(attributes), "seed": seed}
+    options |= {"target": str(target), **_measuring_encoder(encoder, attributes)}
+    parts = [registry.load("measures", name)(run, **options) for name in measures]
+    table = parts[0] if len(parts) == 1 else pd.concat(parts, ignore_index=True)
+    run.write_measurements(table)
+    return table
+
+
+def report(run: Run | str | Path, *, out: str | Path | None = None) -> Path:
+    """Write the run's report: a self-contained HTML page with a CSV and a JSON file beside it.
+
+    Returns:
+        The HTML file.
+
+    Example:
+        report(run)  # runs/<id>/report/index.html
+    """
+    from reports.build import build
+
+    return build(find_run(run), out=None if out is None else Path(out))
+
+
+def audit(
+    spec: str | Path | RunSpec = "occupations",
+    *,
+    generator: str | None = None,
+    out: str | Path = RUNS,
+    seed: int | None = None,
+    images_per_prompt: int | None = None,
+    sampler: str | None = None,
+    steps: int | None = None,
+    guidance: float | None = None,
+    by: str | None = None,
+    target: str | Path = "uniform",
+    encoder: str = ENCODER,
+    attributes: Sequence[str] = ATTRIBUTES,
+    device: str = "auto",
+    batch_size: int | None = None,
+    progress: bool | Progress = False,
+) -> Audit:
+    """Generate, score, measure, report and seal, in one go. Interrupted, it goes on where it stopped.
+
+    Example:
+        done = audit("occupations", generator="personas")
+        print(done.report)
+    """
+    seconds: dict[str, float] = {}
+
+    def timed(stage: str, since: float) -> float:
+        now = time.perf_counter()
+        seconds[stage] = round(now - since, 2)
+        return now
+
+    start = time.perf_counter()
+    run = generate(
+        spec,
+        generator=generator,
+        out=out,
+        seed=seed,
+        images_per_prompt=images_per_prompt,
+        sampler=sampler,
+        steps=steps,
+        guidance=guidance,
+        device=device,
+        batch_size=batch_size,
+        progress=progress,
+    )
+    at = timed("generate", start)
+    score(run, encoder=encoder, device=device, progress=progress)
+    at = timed("score", at)
+    table = measure(run, by=by, target=target, encoder=encoder, attributes=attributes)
+    at = timed("measure", at)
+    page = report(run)
+    at = timed("report", at)
+    seal(run)
+    timed("seal", at)
+    return Audit(run=run, measurements=table, report=page, seconds=seconds)
+
+
+def open_run(path: str | Path) -> Run:
+    """Open the run in a folder.
+
+    Raises:
+        RunError: the folder is missing or is no run.
+    """
+    from auditkit import runs
+
+    return runs.open_run(Path(path))
+
+
+def find_run(run: Run | str | Path, *, folder: str | Path = RUNS) -> Run:
+    """The run meant by a path, by an id under `folder`, or by 'latest', the one made last under `folder`."""
+    if not isinstance(run, (str, Path)):
+        return run
+    folder, name = Path(folder), str(run)
+    if name == "latest":
+        return _latest(folder)
+    path = Path(run)
+    if (path / "run.json").exists() or not (folder / name / "run.json").exists():
+        if not path.exists():
+            _no_such_run(name, folder)
+        return open_run(path)
+    return open_run(folder / name)
+
+
+def list_runs(folder: str | Path = RUNS) -> list[Run | BrokenRun]:
+    """Every run under a folder, the newest first; one that cannot be opened is listed as a BrokenRun."""
+    from auditkit import runs
+
+    if not Path(folder).is_dir():
+        raise RunError(
+            "there is no such folder of runs",
+            where=folder,
+            mend="name it with --runs, or make a run: auditkit audit",
+        )
+    return runs.list_runs(Path(folder))
+
+
+def seal(run: Run | str | Path) -> Path:
+    """Write SEAL, the sha256 of every file of the run but the report; returns its path."""
+    from auditkit import runs
+
+    return runs.seal(find_run(run))
+
+
+def verify(run: Run | str | Path) -> list[Problem]:
+    """Hold a run's files against its SEAL and its images against their ids; an empty list is good."""
+    from auditkit import runs
+
+    return runs.verify(find_run(run))
+
+
+def grouping(run: Run) -> str:
+    """The axis a run is grouped by when nothing else is said: the spec's `by`, else the first axis."""
+    if run.spec is not None and run.spec.by:
+        return run.spec.by
+    if not run.axes:
+        raise RunError(
+            "the run has no axis to group by", where=run.path, mend="import it with an axis column"
+        )
+    return run.axes[0]
+
+
+def _measuring_encoder(encoder: str, attributes: Sequence[str]) -> dict[str, Any]:
+    """Scores carry an encoder's name; an encoder given by its folder keeps its calibrations there."""
+    from auditkit.clip.calibration import load_calibration
+    from auditkit.clip.folder import bundled, find_folder
+    from auditkit.files import slug
+
+    folder = None if encoder in bundled() else find_folder(encoder)
+    if folder is None:
+        return {"encoder": encoder}
+    parts = {part for name in attributes for part in name.split("+")}
+    found = {part: load_calibration(str(folder), part) for part in sorted(parts)}
+    held = {part: calibration for part, calibration in found.items() if calibration is not None}
+    return {"encoder": slug(folder.name), "calibrations": held}
+
+
+def _latest(folder: Path) -> Run:
+    from auditkit.runs import BrokenRun
+
+    for run in list_runs(folder):
+        if not isinstance(run, BrokenRun):
+            return run
+    raise RunError("there is no run yet", where=folder, mend="make one: auditkit audit")
+
+
+def _no_such_run(name: str, folder: Path) -> None:
+    import difflib
+
+    known = sorted(path.parent.name for path in folder.glob("*/run.json"))
+    near = difflib.get_close_matches(name, known, n=3) or known[:3]
+    hint = f"did you mean {' or '.join(near)}?" if near else "make one with `auditkit audit`"
+    raise RunError(f"there is no run {name!r}", where=folder, mend=f"{hint} `auditkit runs` lists them")

@@ -1,0 +1,152 @@
+"""Verbs that answer questions about what is there: suites, generators, plugins, doctor."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from app import api, output
+from app.commands.base import Answer, verb
+
+
+def register(app: typer.Typer) -> None:
+    """Mount this theme's verbs."""
+    panel = "Look around"
+    app.command("suites", rich_help_panel=panel, epilog="Example: auditkit suites occupations")(verb(suites))
+    app.command("generators", rich_help_panel=panel, epilog="Example: auditkit generators")(verb(generators))
+    app.command("plugins", rich_help_panel=panel, epilog="Example: auditkit plugins --json")(verb(plugins))
+    app.command("doctor", rich_help_panel=panel, epilog="Example: auditkit doctor")(verb(doctor))
+
+
+def suites(
+    name: Annotated[str | None, typer.Argument(help="A suite's name or a .toml file, to preview it.")] = None,
+    first: Annotated[int, typer.Option(min=0, help="How many prompts of a preview to show.")] = 10,
+) -> Answer:
+    """List the shipped suites of prompts, or preview what one expands to."""
+    return _preview(name, first) if name else _list_suites()
+
+
+def _list_suites() -> Answer:
+    from auditkit.prompts import expand
+    from auditkit.spec import load_spec
+    from auditkit.spec import suites as names
+
+    found = [(name, load_spec(name)) for name in names()]
+    rows: list[dict[str, Any]] = [
+        {
+            "suite": name,
+            "prompts": len(expand(spec)),
+            "axes": list(spec.axes),
+            "description": spec.description,
+        }
+        for name, spec in found
+    ]
+
+    def show() -> None:
+        cells = [(row["suite"], row["prompts"], ", ".join(row["axes"]), row["description"]) for row in rows]
+        output.console().print(output.table(["suite", ">prompts", "axes", "what it asks"], cells))
+
+    return Answer(rows, show)
+
+
+def _preview(name: str, first: int) -> Answer:
+    from auditkit.prompts import expand
+
+    spec = api.resolve_spec(name)
+    prompts = expand(spec)
+    images = len(prompts) * spec.images_per_prompt
+    data: dict[str, Any] = {
+        "suite": spec.name,
+        "description": spec.description,
+        "prompts": len(prompts),
+        "images_per_prompt": spec.images_per_prompt,
+        "images": images,
+        "by": spec.by,
+        "axes": {axis: len(values) for axis, values in spec.axes.items()},
+        "first": [prompt.text for prompt in prompts[:first]],
+    }
+
+    def show() -> None:
+        out = output.console()
+        out.print(f"{spec.name}: {spec.description}" if spec.description else spec.name)
+        out.print(f"{len(prompts)} prompts x {spec.images_per_prompt} images = {images} images")
+        for text in data["first"]:
+            out.print(f"  {text}", markup=False)
+        if len(prompts) > first:
+            out.print(f"  ... and {len(prompts) - first} more")
+
+    return Answer(data, show)
+
+
+def generators() -> Answer:
+    """List the registered generators: kind, resolution, and whether a bias was planted in them."""
+    from app.doctor import generator_rows
+
+    rows = generator_rows()
+
+    def show() -> None:
+        cells = [
+            (
+                row["generator"],
+                row["kind"] or "?",
+                row["resolution"] or "?",
+                _yes(row["planted"]),
+                row["note"],
+            )
+            for row in rows
+        ]
+        out = output.console()
+        out.print(output.table(["generator", "kind", ">pixels", "planted table", "note"], cells))
+        out.print(
+            "The folder of any diffusers checkpoint works in a name's place: --generator path/to/checkpoint"
+        )
+
+    return Answer(rows, show)
+
+
+def plugins() -> Answer:
+    """List every plugin by group, and what is wrong with those that cannot be loaded."""
+    from auditkit import registry
+
+    rows: list[dict[str, Any]] = [
+        {
+            "group": plugin.group,
+            "name": plugin.name,
+            "target": plugin.target,
+            "distribution": plugin.distribution,
+            "error": None if plugin.error is None else str(plugin.error),
+        }
+        for plugin in registry.plugins()
+    ]
+
+    def show() -> None:
+        cells = [(r["group"], r["name"], r["distribution"] or "", r["error"] or "ok") for r in rows]
+        output.console().print(output.table(["group", "name", "from", "state"], cells))
+
+    return Answer(rows, show)
+
+
+def doctor() -> Answer:
+    """Say what is installed, which device and weights there are, and what to do where something is wrong."""
+    from app.doctor import examine
+
+    checks = examine()
+    healthy = all(check.ok or not check.essential for check in checks)
+
+    def show() -> None:
+        from rich.text import Text
+
+        def mark(check: Any) -> Text:
+            return Text("ok", "green") if check.ok else Text("wrong" if check.essential else "absent", "red")
+
+        cells = [(mark(check), check.name, check.found, check.mend or "") for check in checks]
+        output.console().print(output.table(["", "what", "found", "to do"], cells))
+
+    return Answer(
+        {"healthy": healthy, "checks": [vars(check) for check in checks]}, show, exit_code=int(not healthy)
+    )
+
+
+def _yes(value: bool | None) -> str:
+    return "?" if value is None else "yes" if value else "no"

@@ -1,0 +1,153 @@
+"""Verbs that make runs: generate, import, audit, and the corpus behind the bundled models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from app import api, output
+from app.commands.base import Answer, DeviceOption, EncoderOption, verb
+from app.commands.measuring import AttributeOption, ByOption, TargetOption, show_measurements
+
+SpecArgument = Annotated[str, typer.Argument(help="A suite's name or a .toml file.")]
+GeneratorOption = Annotated[
+    str | None,
+    typer.Option("--generator", "-g", help="A registered name, or the folder of a diffusers checkpoint."),
+]
+OutOption = Annotated[Path, typer.Option("--out", "-o", help="The folder that holds the runs.")]
+SeedOption = Annotated[int | None, typer.Option(min=0, help="Another seed than the spec's.")]
+ImagesOption = Annotated[
+    int | None, typer.Option("--images-per-prompt", "-n", min=1, help="Images a prompt.")
+]
+StepsOption = Annotated[int | None, typer.Option(min=1, help="Sampling steps.")]
+GuidanceOption = Annotated[float | None, typer.Option(min=0.0, help="Classifier-free guidance scale.")]
+SamplerOption = Annotated[str | None, typer.Option(help="The sampler, as `auditkit generators` names them.")]
+BatchOption = Annotated[
+    int | None, typer.Option(min=1, help="Images at a time; chosen for the device by default.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Mount this theme's verbs."""
+    panel = "Make"
+    app.command(
+        "audit", rich_help_panel=panel, epilog="Example: auditkit audit occupations --generator personas"
+    )(verb(audit))
+    app.command(
+        "generate", rich_help_panel=panel, epilog="Example: auditkit generate occupations -g personas -n 50"
+    )(verb(generate))
+    app.command(
+        "import",
+        rich_help_panel=panel,
+        epilog="Example: auditkit import renders/ --prompts prompts.csv --name model-x",
+    )(verb(import_))
+
+
+def generate(
+    spec: SpecArgument,
+    generator: GeneratorOption = None,
+    out: OutOption = api.RUNS,
+    seed: SeedOption = None,
+    images_per_prompt: ImagesOption = None,
+    steps: StepsOption = None,
+    guidance: GuidanceOption = None,
+    sampler: SamplerOption = None,
+    device: DeviceOption = "auto",
+    batch_size: BatchOption = None,
+) -> Answer:
+    """Make the images of a spec as a run. Interrupted, the same command goes on where it stopped."""
+    run = api.generate(
+        spec,
+        generator=generator,
+        out=out,
+        seed=seed,
+        images_per_prompt=images_per_prompt,
+        steps=steps,
+        guidance=guidance,
+        sampler=sampler,
+        device=device,
+        batch_size=batch_size,
+        progress=True,
+    )
+    return _made(run)
+
+
+def import_(
+    folder: Annotated[Path, typer.Argument(help="The folder of images.")],
+    prompts: Annotated[Path, typer.Option(help="CSV: file, prompt, and a column for each axis.")],
+    out: OutOption = api.RUNS,
+    name: Annotated[
+        str | None, typer.Option(help="What to call the run; the folder's name by default.")
+    ] = None,
+) -> Answer:
+    """Make a run out of images from anywhere, and a CSV that says which prompt each was made from."""
+    return _made(api.import_folder(folder, prompts, out=out, name=name, progress=True))
+
+
+def audit(
+    spec: SpecArgument = "occupations",
+    generator: GeneratorOption = None,
+    out: OutOption = api.RUNS,
+    seed: SeedOption = None,
+    images_per_prompt: ImagesOption = None,
+    steps: StepsOption = None,
+    guidance: GuidanceOption = None,
+    sampler: SamplerOption = None,
+    by: ByOption = None,
+    target: TargetOption = "uniform",
+    encoder: EncoderOption = api.ENCODER,
+    attribute: AttributeOption = api.ATTRIBUTES,
+    device: DeviceOption = "auto",
+    batch_size: BatchOption = None,
+) -> Answer:
+    """Generate, score, measure, report and seal: the whole audit in one command."""
+    done = api.audit(
+        spec,
+        generator=generator,
+        out=out,
+        seed=seed,
+        images_per_prompt=images_per_prompt,
+        sampler=sampler,
+        steps=steps,
+        guidance=guidance,
+        by=by,
+        target=target,
+        encoder=encoder,
+        attributes=attribute,
+        device=device,
+        batch_size=batch_size,
+        progress=True,
+    )
+
+    def show() -> None:
+        out = output.console()
+        show_measurements(done.measurements)
+        took = ", ".join(f"{stage} {output.duration(seconds)}" for stage, seconds in done.seconds.items())
+        out.print(f"Took {output.duration(sum(done.seconds.values()))}: {took}.")
+        out.print(f"Report: {done.report}", style="bold", soft_wrap=True)
+        out.print(f"Look:   auditkit dashboard --runs {done.run.path.parent}", soft_wrap=True)
+
+    return Answer(
+        {
+            "run": done.run.id,
+            "path": done.run.path,
+            "report": done.report,
+            "seconds": done.seconds,
+            "measurements": done.measurements,
+        },
+        show,
+    )
+
+
+def _made(run: api.Run) -> Answer:
+    images = run.images()
+    data = {"run": run.id, "path": run.path, "images": len(images), "prompts": images["prompt_id"].nunique()}
+
+    def show() -> None:
+        out = output.console()
+        out.print(f"{data['images']} images of {data['prompts']} prompts in {run.path}", soft_wrap=True)
+        out.print(f"Next: auditkit score {run.path}", soft_wrap=True)
+
+    return Answer(data, show)

@@ -1,0 +1,29 @@
+"""The views, in the order of the menu. A new one is a file here with `render()`, and a line in VIEWS.
+
+The folder must not be called `pages`: Streamlit serves such files by their own address, past the frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from app.dashboard.views import bias, gallery, home, image
+
+
+@dataclass(frozen=True)
+class View:
+    """A page of the dashboard. The first of VIEWS is served at `/`, the others at `/<path>`."""
+
+    path: str
+    title: str
+    icon: str
+    render: Callable[[], None]
+
+
+VIEWS = (
+    View("home", "Runs", ":material/home:", home.render),
+    View("bias", "Representation", ":material/bar_chart:", bias.render),
+    View("gallery", "Gallery", ":material/grid_view:", gallery.render),
+    View("image", "Image", ":material/image:", image.render),
+)

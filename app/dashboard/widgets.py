@@ -1,0 +1,79 @@
+"""Small pieces that views share."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from typing import Any
+
+import streamlit as st
+
+from app.dashboard import state
+from auditkit.errors import AuditkitError
+from auditkit.runs import BrokenRun
+
+FRAMING = (
+    "What is counted is **perceived presentation**: how a classifier reads drawn or generated people, who do "
+    "not exist and have no gender or ethnicity of their own. Each share stands beside its 95% interval and "
+    "the number of images. Where there is too little to go on, the dashboard says *insufficient* and shows "
+    "no number."
+)
+
+
+def choose_run() -> state.Loaded:
+    """The run that the reader looks at; stops the view where there is none to look at."""
+    runs = state.listing()
+    sound = [name for name, run in runs.items() if not isinstance(run, BrokenRun) and run.complete]
+    if not sound:
+        no_runs()
+        st.stop()
+    name = st.selectbox(
+        "Run", sound, key=state.RUN, bind="query-params", persist_state="session", help="The newest first."
+    )
+    loaded = state.load(name)
+    for error in loaded.problems:
+        problem(error)
+    return loaded
+
+
+def no_runs() -> None:
+    """What to do in a folder without runs."""
+    st.info("There is no finished run in this folder yet. Make one, then reload this page:")
+    st.code(
+        f"auditkit audit occupations --generator personas --out {shlex.quote(str(state.runs_folder()))}",
+        "bash",
+    )
+
+
+def problem(error: AuditkitError) -> None:
+    """An error as the reader should see it: what, where, and what mends it."""
+    lines = [f"**{plain(error.what)}**"]
+    if error.where is not None:
+        lines.append(f"Where: `{error.where}`")
+    if error.mend:
+        lines.append(f"What to do: {plain(error.mend)}")
+    st.warning("  \n".join(lines), icon=":material/warning:")
+
+
+def link(path: str, label: str, *, icon: str | None = None, **query: Any) -> None:
+    """A link to another view, with its query parameters."""
+    st.page_link(state.page(path), label=label, icon=icon, query_params={k: v for k, v in query.items() if v})
+
+
+def commands(heading: str, *each: Sequence[str]) -> None:
+    """Commands to copy, one for each list of arguments."""
+    st.caption(heading)
+    text = "\n".join(shlex.join(["auditkit", *arguments]) for arguments in each)
+    st.code(text, language="bash", wrap_lines=True)
+
+
+def sentences(said: Sequence[str]) -> None:
+    """Plain sentences as one list."""
+    st.markdown("\n".join(f"- {plain(sentence)}" for sentence in said))
+
+
+def plain(text: str) -> str:
+    """Text that Markdown must not read anything into."""
+    for sign in "\\`*_[]$<:#":
+        text = text.replace(sign, "\\" + sign)
+    return text

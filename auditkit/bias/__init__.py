@@ -1,0 +1,1 @@
+"""Bias measures: from scores and targets to measurements."""

@@ -1,0 +1,75 @@
+"""From cosines to posteriors to labels: pure functions, shared by scoring and calibration."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from auditkit.clip.attributes import Attribute
+    from auditkit.clip.encoders import Encoder
+
+
+def class_embeddings(encoder: Encoder, attribute: Attribute) -> np.ndarray:
+    """A unit vector a class: the mean of its prompts' unit embeddings, normalised (Radford et al. 2021).
+
+    Returns:
+        float32 [K, dim], in the order of attribute.classes.
+    """
+    prompts = [prompt for ensemble in attribute.classes.values() for prompt in ensemble]
+    embedded = iter(encoder.embed_texts(prompts))
+    means = np.stack(
+        [np.mean([next(embedded) for _ in prompts], axis=0) for prompts in attribute.classes.values()]
+    )
+    return (means / np.linalg.norm(means, axis=1, keepdims=True)).astype(np.float32)
+
+
+def posteriors(cosines: np.ndarray, logit_scale: float, temperature: float = 1.0) -> np.ndarray:
+    """softmax(logit_scale * cosine / temperature) over the classes.
+
+    Args:
+        cosines: float [n, K], in [-1, 1].
+        logit_scale: > 0, of the encoder.
+        temperature: > 0; above 1 makes the posteriors less sure (Guo et al. 2017).
+
+    Returns:
+        float32 [n, K], rows sum to 1.
+    """
+    logits = np.asarray(cosines, np.float32) * np.float32(logit_scale / temperature)
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True, initial=-np.inf))
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
+def decide(posterior: np.ndarray, threshold: float) -> np.ndarray:
+    """The most likely class where its posterior reaches the threshold, else K, for unknown.
+
+    Args:
+        posterior: float [n, K], rows sum to 1.
+        threshold: in [0, 1].
+
+    Returns:
+        int64 [n], in 0..K.
+    """
+    best = posterior.argmax(axis=1)
+    sure = posterior.max(axis=1, initial=0) >= threshold
+    return np.where(sure, best, posterior.shape[1])
+
+
+def calibration_error(posterior: np.ndarray, truth: np.ndarray, *, n_bins: int = 10) -> float:
+    """Expected calibration error of the top class, bins of equal width (Guo et al. 2017); lower is better.
+
+    Args:
+        posterior: float [n, K], rows sum to 1.
+        truth: int [n], in 0..K-1.
+
+    Returns:
+        In [0, 1]; NaN without images.
+    """
+    if len(truth) == 0:
+        return float("nan")
+    confidence = posterior.max(axis=1).astype(np.float64)
+    right = (posterior.argmax(axis=1) == truth).astype(np.float64)
+    bins = np.minimum((confidence * n_bins).astype(int), n_bins - 1)
+    gaps = np.bincount(bins, weights=right - confidence, minlength=n_bins)
+    return float(np.abs(gaps).sum() / len(truth))

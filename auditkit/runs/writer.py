@@ -1,0 +1,255 @@
+"""Making a run, shard by shard, so that a killed process loses no more than the shard it was in."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Self
+
+import pandas as pd
+from PIL import Image
+
+from auditkit.errors import AuditkitError, RunError
+from auditkit.files import TEMPORARY, write_atomic, write_json
+from auditkit.images import encode_png, image_id
+from auditkit.prompts import Prompt, expand, image_seed
+from auditkit.runs.record import make_record, make_run_id, resolve
+from auditkit.runs.run import Run, open_run
+from auditkit.schemas import IMAGES, read_table, write_table
+from auditkit.spec import RunSpec
+
+LOCK = ".lock"
+
+
+@dataclass(frozen=True)
+class Task:
+    """One image to make: its prompt, which replicate of it, and its seed."""
+
+    prompt: Prompt
+    replicate: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Images that are kept together: all of them or none."""
+
+    index: int
+    tasks: list[Task]
+
+
+class RunWriter:
+    """Writes a run's shards. Made by `create`; holds the run's lock until `finish` or `close`."""
+
+    def __init__(self, run: Run, shards: list[Shard], lock: IO[str] | None):
+        self.run = run
+        self.shards = shards
+        self._lock = lock
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the run, so that another process may go on with it."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def pending(self) -> list[Shard]:
+        """The shards that are still to be made, in order."""
+        if self.run.complete:
+            return []
+        return [shard for shard in self.shards if not self._file(shard).is_file()]
+
+    def write_shard(
+        self, shard: Shard, images: Sequence[Image.Image], ms: Sequence[float], settings: dict[str, Any]
+    ) -> None:
+        """Keep a shard: its images first, then its table, whose rename makes the shard count.
+
+        Args:
+            images: one for each task, in order.
+            ms: milliseconds that each image took.
+            settings: `sampler`, `steps`, `guidance` as used.
+
+        Raises:
+            RunError: the disk is full or cannot be written; the run stays as it was.
+        """
+        if self._lock is None:
+            raise RunError(
+                "this writer is closed", where=self.run.path, mend="create() the run again to go on"
+            )
+        if not len(shard.tasks) == len(images) == len(ms):
+            raise RunError(
+                f"a shard of {len(shard.tasks)} tasks got {len(images)} images and {len(ms)} times",
+                where=self._file(shard),
+                mend="give one image and one time for each task",
+            )
+        try:
+            rows = [
+                {
+                    **store_image(self.run.path, image),
+                    **_task_row(task),
+                    "sampler": settings.get("sampler"),
+                    "steps": settings.get("steps"),
+                    "guidance": settings.get("guidance"),
+                    "shard": shard.index,
+                    "ms": took,
+                }
+                for task, image, took in zip(shard.tasks, images, ms, strict=True)
+            ]
+            write_table(image_table(rows), self._file(shard), IMAGES)
+        except RunError as error:
+            raise RunError(
+                f"shard {shard.index} of {len(self.shards)} could not be written: {error.what}",
+                where=error.where,
+                mend=f"{error.mend}; the finished shards are kept, and the run resumes after them",
+            ) from error
+
+    def finish(self) -> Run:
+        """Merge the shards into images.parquet, which makes the run complete, and let go of it.
+
+        Raises:
+            RunError: a shard is still to be made, or is damaged.
+        """
+        if not self.run.complete:
+            left = self.pending()
+            if left:
+                raise RunError(
+                    f"{len(left)} of {len(self.shards)} shards are still to be made",
+                    where=self.run.path,
+                    mend="make and write every shard of pending()",
+                )
+            images = pd.concat([self._read(shard) for shard in self.shards], ignore_index=True)
+            images = images.sort_values(["prompt_id", "replicate"], ignore_index=True)
+            # run.json first: the run counts as complete from the moment images.parquet is there.
+            self.run.record["seconds"] = round(float(images["ms"].sum()) / 1000, 3)
+            write_json(self.run.path / "run.json", self.run.record)
+            write_table(images, self.run.path / "images.parquet", IMAGES)
+        shutil.rmtree(self.run.path / "shards", ignore_errors=True)
+        if self._lock is not None:
+            (self.run.path / LOCK).unlink(missing_ok=True)
+        self.close()
+        return open_run(self.run.path)
+
+    def _file(self, shard: Shard) -> Path:
+        return self.run.path / "shards" / f"{shard.index:05d}.parquet"
+
+    def _read(self, shard: Shard) -> pd.DataFrame:
+        try:
+            return read_table(self._file(shard), IMAGES)
+        except AuditkitError as error:
+            raise RunError(
+                f"shard {shard.index} is damaged: {error.what}",
+                where=self._file(shard),
+                mend="delete that file and start the same command again: the shard is made anew",
+            ) from error
+
+
+def create(
+    out: str | Path,
+    spec: RunSpec,
+    generator_info: dict[str, Any],
+    *,
+    shard_size: int = 50,
+    resume: bool = True,
+) -> RunWriter:
+    """Begin the run of `spec` in the folder `out`, or go on with it where it stopped.
+
+    Args:
+        generator_info: `GeneratorInfo.as_dict()`; `name` is needed.
+        shard_size: images kept together; a resumed run keeps its own.
+        resume: False makes a run that exists already an error.
+
+    Raises:
+        RunError: another process writes this run, or the folder cannot be used.
+    """
+    resolved = resolve(spec, generator_info)
+    path = Path(out) / make_run_id(resolved, generator_info)
+    exists = (path / "run.json").is_file()
+    if exists and not resume:
+        raise RunError(
+            "the run exists already", where=path, mend="resume it, or choose another folder or seed"
+        )
+    if exists and (run := open_run(path)).complete:
+        return RunWriter(run, _shards(spec, run.record["shard_size"]), None)
+
+    lock = _take_lock(path)
+    for leftover in path.rglob(f".*{TEMPORARY}"):  # of a process that was killed; we hold the lock
+        leftover.unlink(missing_ok=True)
+    if not exists:
+        passed = {"as_passed": spec.as_passed, "resolved": resolved}
+        record = make_record(path.name, passed, generator_info, shard_size=shard_size)
+        write_json(path / "run.json", record)
+    run = open_run(path)
+    return RunWriter(run, _shards(spec, run.record["shard_size"]), lock)
+
+
+def store_image(run: Path, image: Image.Image) -> dict[str, Any]:
+    """Keep an image in the run folder `run`; the columns of its row that follow from its content."""
+    data = encode_png(image)
+    id = image_id(data)
+    path = f"images/{id[:2]}/{id}.png"
+    file = run / path
+    if not (file.is_file() and file.read_bytes() == data):
+        write_atomic(file, data, sync=False)
+    return {"id": id, "path": path, "width": image.width, "height": image.height}
+
+
+def image_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """Rows as a table with every column of IMAGES, the axes last."""
+    table = pd.DataFrame(rows)
+    columns = [name for name in IMAGES.columns if not name.startswith("^")]
+    return table[columns + [name for name in table.columns if name.startswith("axis_")]]
+
+
+def _task_row(task: Task) -> dict[str, Any]:
+    return {
+        "prompt_id": task.prompt.prompt_id,
+        "prompt": task.prompt.text,
+        "template": task.prompt.template,
+        "replicate": task.replicate,
+        "seed": task.seed,
+        **{f"axis_{name}": value for name, value in task.prompt.axes.items()},
+    }
+
+
+def _shards(spec: RunSpec, size: int) -> list[Shard]:
+    tasks = [
+        Task(prompt, replicate, image_seed(spec.seed, prompt.text, replicate))
+        for prompt in expand(spec)
+        for replicate in range(spec.images_per_prompt)
+    ]
+    return [Shard(i, tasks[start : start + size]) for i, start in enumerate(range(0, len(tasks), size))]
+
+
+def _take_lock(path: Path) -> IO[str]:
+    """The run's lock, which the system frees when this process ends, however it ends."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        lock = (path / LOCK).open("a+")
+    except OSError as error:
+        raise RunError(
+            f"the run folder cannot be written: {error.strerror}", where=path, mend="choose another folder"
+        ) from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.seek(0)
+        holder = lock.read().strip() or "unknown"
+        lock.close()
+        raise RunError(
+            f"another process (pid {holder}) is writing this run",
+            where=path,
+            mend="wait until it is done, or stop it; the run can then be resumed",
+        ) from None
+    lock.truncate(0)
+    lock.write(f"{os.getpid()}\n")
+    lock.flush()
+    return lock

@@ -1,0 +1,236 @@
+"""The tables of a run (pandera), with a version; and their atomic reading and writing as Parquet."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pandera.pandas as pa
+import pyarrow as arrow
+import pyarrow.parquet as parquet
+
+from auditkit.errors import TableError
+from auditkit.files import write_atomic
+
+SCHEMA_VERSION = 1
+_VERSION_KEY = b"auditkit_schema_version"
+
+_SHA256 = pa.Check.str_matches(r"^[0-9a-f]{64}$", error="64 hex digits")
+_SHARE = pa.Check.in_range(0, 1)
+
+
+def _text(*checks: pa.Check, nullable: bool = False) -> pa.Column:
+    return pa.Column(str, list(checks), nullable=nullable)
+
+
+def _number(*checks: pa.Check) -> pa.Column:
+    return pa.Column(float, list(checks), nullable=True)
+
+
+def _count(minimum: int = 0) -> pa.Column:
+    return pa.Column("int64", pa.Check.ge(minimum))
+
+
+def _own_path(df: pd.DataFrame) -> pd.Series:
+    # The path follows from the id, so that no table can point outside its run.
+    return df["path"] == "images/" + df["id"].str[:2] + "/" + df["id"] + ".png"
+
+
+def posteriors(df: pd.DataFrame) -> list[str]:
+    """The posterior columns of a scores table, `p_<class>`."""
+    return [column for column in df.columns if column.startswith("p_")]
+
+
+def _posteriors_sum(df: pd.DataFrame) -> bool:
+    return bool(np.allclose(df[posteriors(df)].sum(axis=1), 1, atol=1e-3))
+
+
+def _label_known(df: pd.DataFrame) -> pd.Series:
+    return df["label"].isin([column[2:] for column in posteriors(df)] + ["unknown"])
+
+
+def _no_number_without_data(df: pd.DataFrame) -> pd.Series:
+    # What is uncalibrated may still be a count of labels, such as a counted share.
+    return (df["status"] != "insufficient") | df["estimate"].isna()
+
+
+def _interval_in_order(df: pd.DataFrame) -> pd.Series:
+    return ~(df["ci_low"] > df["ci_high"])  # holds for NaN
+
+
+IMAGES = pa.DataFrameSchema(
+    {
+        "id": _text(_SHA256),
+        "path": _text(),
+        "prompt_id": _count(),
+        "prompt": _text(),
+        "template": _text(),
+        "replicate": _count(),
+        "seed": pa.Column("Int64", nullable=True),
+        "sampler": _text(nullable=True),
+        "steps": pa.Column("Int64", pa.Check.ge(1), nullable=True),
+        "guidance": _number(pa.Check.ge(0)),
+        "width": _count(1),
+        "height": _count(1),
+        "shard": _count(),
+        "ms": _number(pa.Check.ge(0)),
+        r"^axis_[a-z0-9_]+$": pa.Column(str, regex=True, required=False, nullable=True),
+    },
+    checks=[pa.Check(_own_path, error="path is images/<first two digits>/<id>.png")],
+    unique=["prompt_id", "replicate"],
+    name="images",
+    strict=True,
+    coerce=True,
+)
+"""A row for each image of a run. Rows are unique by (prompt_id, replicate); two may share an id."""
+
+SCORES = pa.DataFrameSchema(
+    {
+        "id": pa.Column(str, _SHA256, unique=True),
+        "scorer": _text(),
+        "scorer_version": _count(1),
+        "encoder": _text(),
+        "label": _text(),
+        "confidence": _number(_SHARE),
+        "in_domain": pa.Column("boolean", nullable=True),
+        "domain_distance": _number(),
+        r"^p_.+$": pa.Column(float, _SHARE, regex=True),
+    },
+    checks=[
+        pa.Check(_posteriors_sum, error="the posteriors p_<class> sum to 1"),
+        pa.Check(_label_known, error="label is a class with a posterior, or 'unknown'"),
+    ],
+    name="scores",
+    strict=True,
+    coerce=True,
+)
+"""A row for each image, of one scorer with one encoder. Posteriors p_<class> are in [0, 1], sum 1."""
+
+MEASUREMENTS = pa.DataFrameSchema(
+    {
+        "run_id": _text(),
+        "measure": _text(),
+        "measure_version": _count(1),
+        "attribute": _text(),
+        "category": _text(nullable=True),
+        "group_by": _text(),
+        "group": _text(),
+        "reference": _text(nullable=True),
+        "n_images": _count(),
+        "n_prompts": _count(),
+        "estimate": _number(),
+        "ci_low": _number(),
+        "ci_high": _number(),
+        "ci_method": _text(nullable=True),
+        "null_value": _number(),
+        "p_value": _number(_SHARE),
+        "p_holm": _number(_SHARE),
+        "p_bh": _number(_SHARE),
+        "unit": _text(),
+        "direction": _text(pa.Check.isin(["higher is closer", "lower is closer", "none"])),
+        "status": _text(pa.Check.isin(["ok", "insufficient", "uncalibrated"])),
+        "note": _text(nullable=True),
+    },
+    checks=[
+        pa.Check(_no_number_without_data, error="an insufficient estimate is NaN"),
+        pa.Check(_interval_in_order, error="ci_low <= ci_high"),
+    ],
+    name="measurements",
+    strict=True,
+    coerce=True,
+)
+"""A row for each estimate, with its interval. What has no data is NaN with its status, never 0."""
+
+
+def check(df: pd.DataFrame, schema: pa.DataFrameSchema, where: str | Path) -> pd.DataFrame:
+    """`df` with the schema's types, if it holds.
+
+    Raises:
+        TableError: a column is missing, unknown, of the wrong type, or has a value out of range.
+    """
+    try:
+        return schema.validate(df, lazy=True)
+    except pa.errors.SchemaErrors as error:
+        raise _refusal(schema, where, error.failure_cases) from None
+
+
+def _refusal(schema: pa.DataFrameSchema, where: str | Path, cases: pd.DataFrame) -> TableError:
+    """The first thing wrong: with the columns there are, then within a column, then between columns."""
+    about = cases["check"].isin(["column_in_dataframe", "column_in_schema"])
+    between = cases["schema_context"] == "DataFrameSchema"
+    case = (
+        cases.assign(rank=np.where(about, 0, np.where(between, 2, 1)))
+        .sort_values("rank", kind="stable")
+        .iloc[0]
+    )
+    row = "" if pd.isna(case["index"]) else f", row {case['index']}"
+    if case["check"] == "column_in_dataframe":
+        what = f"the {schema.name} table has no column '{case['failure_case']}'"
+    elif case["check"] == "column_in_schema":
+        what = f"the {schema.name} table has an unknown column '{case['failure_case']}'"
+    elif case["rank"] == 1:
+        value = f"{case['failure_case']!r} breaks the rule: {case['check']}"
+        what = f"the {schema.name} table{row}, column '{case['column']}': {value}"
+    else:
+        # Of a rule between columns pandera lists every cell of the row: only the row tells something.
+        rule = case["check"]
+        if rule == "multiple_fields_uniqueness":
+            rule = f"{', '.join(schema.unique or [])} together are unique"
+        what = f"the {schema.name} table{row} breaks the rule: {rule}"
+    return TableError(what, where=where, mend=f"see docs/architecture.md, table '{schema.name}'")
+
+
+def write_table(df: pd.DataFrame, path: str | Path, schema: pa.DataFrameSchema) -> None:
+    """Check `df` and write it as Parquet, atomically, with the schema's version in its metadata.
+
+    Raises:
+        TableError: the table does not hold.
+        RunError: the file cannot be written.
+    """
+    table = arrow.Table.from_pandas(check(df, schema, path), preserve_index=False)
+    write_parquet(table, Path(path))
+
+
+def read_table(path: str | Path, schema: pa.DataFrameSchema) -> pd.DataFrame:
+    """Read and check a table.
+
+    Raises:
+        TableError: the file is missing, damaged, of a newer version, or does not hold.
+    """
+    return check(read_parquet(Path(path)).to_pandas(), schema, path)
+
+
+def write_parquet(table: arrow.Table, path: Path) -> None:
+    """Write any table as Parquet, atomically, with the schema version in its metadata."""
+    metadata = {**(table.schema.metadata or {}), _VERSION_KEY: str(SCHEMA_VERSION).encode()}
+    buffer = io.BytesIO()
+    parquet.write_table(table.replace_schema_metadata(metadata), buffer, compression="zstd")
+    write_atomic(path, buffer.getvalue())
+
+
+def read_parquet(path: Path) -> arrow.Table:
+    """Read any table that `write_parquet` wrote.
+
+    Raises:
+        TableError: the file is missing, damaged, or of a newer version.
+    """
+    try:
+        table = parquet.ParquetFile(io.BytesIO(path.read_bytes())).read()
+    except FileNotFoundError:
+        raise TableError("the table does not exist", where=path, mend="run the step that makes it") from None
+    except (OSError, arrow.ArrowException) as error:
+        raise TableError(
+            f"the table is damaged: {error}",
+            where=path,
+            mend="delete it and run the step that makes it again",
+        ) from error
+    version = int((table.schema.metadata or {}).get(_VERSION_KEY, b"1"))
+    if version > SCHEMA_VERSION:
+        raise TableError(
+            f"the table has version {version}, and this auditkit reads up to {SCHEMA_VERSION}",
+            where=path,
+            mend="upgrade auditkit",
+        )
+    return table

@@ -1,0 +1,1 @@
+"""Detectors of synthetic images. Their families register in the entry-point group `auditkit.detectors`."""

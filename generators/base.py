@@ -1,0 +1,93 @@
+"""What a generator is: prompts and seeds in, images out, and a record of what made them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+from PIL import Image
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One image to make."""
+
+    prompt: str
+    seed: int
+    """In [0, 2^63). Fixes the noise of this image alone, whatever batch it is made in."""
+    negative: str | None = None
+    """Negative prompt; None is the empty prompt."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How images are sampled."""
+
+    sampler: str
+    """A name of `samplers.names()`."""
+    steps: int
+    """Denoising steps, >= 1."""
+    guidance: float
+    """Classifier-free guidance scale; 1 or less is no guidance, at half the work."""
+
+
+@dataclass(frozen=True, slots=True)
+class GeneratorInfo:
+    """What a run records about the generator that made it."""
+
+    name: str
+    kind: str
+    """The family, such as `latent-unet`."""
+    source: str
+    """Where it came from: `bundled`, `path:FOLDER` or `hf:NAME`."""
+    resolution: int
+    """Side of the square images, pixels."""
+    defaults: Settings
+    weights: dict[str, str]
+    """sha256 of each weight file, by its path in the checkpoint."""
+    planted: list[dict[str, Any]] | None = None
+    """Rows occupation, gender, skin_tone, probability, where a known bias was planted in training."""
+    device: str = "cpu"
+    dtype: str = "float32"
+    batch_size: int = 1
+    """Images made at a time unless told otherwise."""
+    details: dict[str, Any] = field(default_factory=dict)
+    """What else is worth keeping: pipeline and scheduler class, safety checker, parameters."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """For run.json."""
+        return asdict(self)
+
+
+@runtime_checkable
+class Generator(Protocol):
+    """Anything that makes images; see tests/test_generators_contract.py for what it must keep to."""
+
+    @property
+    def info(self) -> GeneratorInfo: ...
+
+    def generate(
+        self, jobs: Sequence[Job], settings: Settings, *, batch_size: int | None = None
+    ) -> Iterator[Image.Image]:
+        """RGB images of `info.resolution` squared, one for each job, in order.
+
+        A job gives the same image in any batch, to the rounding of floats.
+
+        Args:
+            batch_size: images made at a time; None is `info.batch_size`.
+
+        Raises:
+            GeneratorError: an unknown sampler, settings out of range, or not enough memory for one image.
+        """
+        ...
+
+
+def even_batches(jobs: Sequence[Job], size: int) -> Iterator[list[Job]]:
+    """`jobs` in order, in as few batches of at most `size` as there can be, as even as they can be.
+
+    A batch much smaller than the others would waste the device, and 50 jobs by 32 are better 25 + 25.
+    """
+    count = -(-len(jobs) // size)
+    for i in range(count):
+        yield list(jobs[i * len(jobs) // count : (i + 1) * len(jobs) // count])

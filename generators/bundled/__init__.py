@@ -1,0 +1,27 @@
+"""The generators that come with auditkit: plain diffusers folders with a planted table each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from generators.latent import LatentGenerator
+
+FOLDER = Path(__file__).parent
+
+
+def personas(*, device: str = "auto", precision: str = "auto") -> LatentGenerator:
+    """Latent diffusion of emoji-like people, with a known bias by occupation (planted.toml)."""
+    return _load("personas", device, precision)
+
+
+def personas_balanced(*, device: str = "auto", precision: str = "auto") -> LatentGenerator:
+    """The same model, trained with every gender and skin tone equally likely."""
+    return _load("personas-balanced", device, precision)
+
+
+def _load(name: str, device: str, precision: str) -> LatentGenerator:
+    from generators.latent import LatentGenerator
+
+    return LatentGenerator(FOLDER / name, name=name, source="bundled", device=device, precision=precision)

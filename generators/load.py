@@ -1,0 +1,74 @@
+"""Finding a generator by what a user calls it."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+
+from auditkit import registry
+from auditkit.errors import GeneratorError
+from generators.base import Generator
+
+
+def load_generator(
+    name: str, *, device: str = "auto", precision: str = "auto", allow_network: bool = False
+) -> Generator:
+    """Load a generator.
+
+    Args:
+        name: a registered name (`personas`), `path:FOLDER` or a folder that exists (a diffusers
+            text-to-image checkpoint), or `hf:OWNER/MODEL` for one from the Hugging Face hub.
+        device, precision: see `device.pick_device`.
+        allow_network: let `hf:` download; without it only what is in the local cache is used.
+
+    Raises:
+        GeneratorError: no such generator, or a checkpoint that is damaged or cannot be used.
+        PluginError: a registered generator cannot be imported.
+    """
+    # A plugin need not know of precisions.
+    options = {"device": device} if precision == "auto" else {"device": device, "precision": precision}
+    known = registry.names("generators")
+    if name in known:
+        generator: Generator = registry.load("generators", name)(**options)
+        return generator
+    from generators.latent import LatentGenerator
+
+    if name.startswith("hf:"):
+        return LatentGenerator(_snapshot(name, allow_network), name=name, source=name, **options)
+    if name.startswith("path:") or Path(name).is_dir():
+        return LatentGenerator(Path(name.removeprefix("path:")).expanduser(), **options)
+    near = difflib.get_close_matches(name, known, n=2, cutoff=0.5)
+    raise GeneratorError(
+        f"there is no generator '{name}'" + (f"; did you mean {' or '.join(near)}?" if near else ""),
+        where=f"generator={name}",
+        mend=f"use one of: {', '.join(known) or 'none registered'}; or path:FOLDER of a diffusers checkpoint",
+    )
+
+
+def _snapshot(name: str, allow_network: bool) -> Path:
+    """The local folder of a hub checkpoint: configurations and safetensors only, nothing pickled."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    repository = name.removeprefix("hf:")
+    try:
+        return Path(
+            snapshot_download(
+                repository,
+                local_files_only=not allow_network,
+                allow_patterns=["*.json", "*.txt", "*.model", "*.toml", "*/*.safetensors"],
+            )
+        )
+    except HFValidationError:
+        raise GeneratorError("that is not a hub name", where=name, mend="write hf:OWNER/MODEL") from None
+    except LocalEntryNotFoundError:
+        mend = f"check the network, or fetch it with 'hf download {repository}'"
+        what = "the hub cannot be reached" if allow_network else "the checkpoint is not on this machine"
+        raise GeneratorError(what, where=name, mend=mend) from None
+    except (HfHubHTTPError, OSError) as error:
+        line = str(error).strip().split("\n")[0]
+        raise GeneratorError(
+            f"the hub does not give out the checkpoint: {line}",
+            where=name,
+            mend="check the name, or sign in to the hub",
+        ) from None

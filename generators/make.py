@@ -1,0 +1,92 @@
+"""Making a run: a spec's prompts through a generator, shard by shard, resumable."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from auditkit.runs import Run, RunWriter, create
+from auditkit.spec import RunSpec, load_spec
+from generators.base import Generator, Job, Settings
+from generators.load import load_generator
+
+Progress = Callable[[int, int], None]
+"""Called with the images done so far, those of earlier attempts included, and all there are to be."""
+
+
+def generate(
+    spec: RunSpec | str | Path,
+    *,
+    out: str | Path,
+    generator: Generator | str | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    batch_size: int | None = None,
+    progress: Progress | None = None,
+) -> Run:
+    """Make the images of `spec` as a run in the folder `out`, or go on with a run that was cut off.
+
+    A shard's batches never reach into the next one, and a resumed run keeps its batch size: so it makes
+    the bytes that an unbroken run would have made.
+
+    Args:
+        spec: a RunSpec, a suite's name or a TOML file.
+        generator: one that is loaded already, or a name for `load_generator`; None is the spec's own.
+        device, precision: see `device.pick_device`; for a generator that is named.
+        batch_size: images made at a time; None is the generator's own choice.
+
+    Raises:
+        SpecError, GeneratorError, PluginError: what was asked for does not hold.
+        RunError: the run cannot be written; what was finished is kept.
+    """
+    if not isinstance(spec, RunSpec):
+        spec = load_spec(spec)
+    if generator is None or isinstance(generator, str):
+        generator = load_generator(generator or spec.generator, device=device, precision=precision)
+    settings = resolve_settings(spec, generator.info.defaults)
+    info = {**generator.info.as_dict(), "batch_size": batch_size or generator.info.batch_size}
+    with create(out, spec, info) as writer:
+        recorded = writer.run.record["generator"].get("batch_size")
+        _make_pending(writer, generator, settings, spec.negative, batch_size or recorded, progress)
+        return writer.finish()
+
+
+def resolve_settings(spec: RunSpec, defaults: Settings) -> Settings:
+    """What the spec asks for, and the generator's own default where it asks for nothing."""
+    return Settings(
+        sampler=defaults.sampler if spec.sampler is None else spec.sampler,
+        steps=defaults.steps if spec.steps is None else spec.steps,
+        guidance=defaults.guidance if spec.guidance is None else spec.guidance,
+    )
+
+
+def _make_pending(
+    writer: RunWriter,
+    generator: Generator,
+    settings: Settings,
+    negative: str | None,
+    batch_size: int | None,
+    progress: Progress | None,
+) -> None:
+    pending = writer.pending()
+    total = sum(len(shard.tasks) for shard in writer.shards)
+    done = total - sum(len(shard.tasks) for shard in pending)
+    made, seconds = 0, 0.0
+    used = {"sampler": settings.sampler, "steps": settings.steps, "guidance": settings.guidance}
+    if progress is not None:
+        progress(done, total)
+    for shard in pending:
+        jobs = [Job(task.prompt.text, task.seed, negative) for task in shard.tasks]
+        images = []
+        began = time.perf_counter()
+        for image in generator.generate(jobs, settings, batch_size=batch_size):
+            images.append(image)
+            if progress is not None:
+                progress(done + len(images), total)
+        took = time.perf_counter() - began
+        # Images of a batch are made together: each is charged its part of the shard's time.
+        writer.write_shard(shard, images, [1000 * took / len(images)] * len(images), used)
+        made, seconds, done = made + len(images), seconds + took, done + len(images)
+    if made:
+        writer.run.record["images_per_second"] = round(made / seconds, 3)

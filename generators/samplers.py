@@ -1,0 +1,68 @@
+"""Samplers by name, over the schedulers of diffusers."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any
+
+from auditkit.errors import GeneratorError
+
+AS_SHIPPED = "as-shipped"
+"""The scheduler that the checkpoint comes with."""
+
+_SAMPLERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "ddpm": ("DDPMScheduler", {}),  # Ho et al. 2020
+    "ddim": ("DDIMScheduler", {}),  # Song et al. 2021
+    "dpm++2m": (
+        "DPMSolverMultistepScheduler",
+        {"algorithm_type": "dpmsolver++", "solver_order": 2},
+    ),  # Lu 2022
+    "dpm++2m-karras": (
+        "DPMSolverMultistepScheduler",
+        {"algorithm_type": "dpmsolver++", "solver_order": 2, "use_karras_sigmas": True},
+    ),
+    "unipc": ("UniPCMultistepScheduler", {}),  # Zhao et al. 2023
+    "euler": ("EulerDiscreteScheduler", {}),  # Karras et al. 2022
+    "euler-a": ("EulerAncestralDiscreteScheduler", {}),
+    "lcm": ("LCMScheduler", {}),  # Luo et al. 2023; for distilled checkpoints
+}
+
+
+def names() -> list[str]:
+    """The samplers that there are."""
+    return [AS_SHIPPED, *_SAMPLERS]
+
+
+def make_scheduler(name: str, shipped: Any) -> Any:
+    """A new diffusers scheduler called `name`, for the checkpoint whose own scheduler is `shipped`.
+
+    The noise schedule, prediction type (epsilon, v) and timestep spacing are taken from `shipped`.
+
+    Raises:
+        GeneratorError: no sampler has that name, or the checkpoint was not trained for it.
+    """
+    check_sampler(name)
+    if name == AS_SHIPPED:
+        return type(shipped).from_config(shipped.config)
+    import diffusers
+
+    if "num_train_timesteps" not in shipped.config or "beta_schedule" not in shipped.config:
+        raise GeneratorError(
+            f"the sampler '{name}' needs a checkpoint trained on a beta schedule",
+            where=type(shipped).__name__,
+            mend=f"use the sampler {AS_SHIPPED}",
+        )
+    scheduler, changes = _SAMPLERS[name]
+    return getattr(diffusers, scheduler).from_config(shipped.config, **changes)
+
+
+def check_sampler(name: str) -> None:
+    """Raise GeneratorError, with near matches, where no sampler has that name."""
+    if name in names():
+        return
+    near = difflib.get_close_matches(name, names(), n=2, cutoff=0.4)
+    raise GeneratorError(
+        f"there is no sampler '{name}'" + (f"; did you mean {' or '.join(near)}?" if near else ""),
+        where=f"sampler={name}",
+        mend=f"use one of: {', '.join(names())}",
+    )

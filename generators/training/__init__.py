@@ -1,0 +1,1 @@
+"""Training of the bundled models from the persona corpus; the commands are `auditkit train ...`."""

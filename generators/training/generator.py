@@ -1,0 +1,231 @@
+"""Train a latent diffusion model with a planted bias, and export it as a plain StableDiffusionPipeline folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from auditkit.clip.tokenizer import train_bpe, write_clip_tokenizer
+from auditkit.errors import GeneratorError
+from generators.bundled.planted import read_planted
+from generators.captions import all_phrasings
+from generators.training import loop, pixels
+from generators.training.draws import GeneratorDraws
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+CONTEXT = 24  # tokens; the longest training caption has 21
+DROPOUT = 0.1  # captions emptied, for classifier-free guidance (Ho & Salimans 2022)
+UNET: dict[str, Any] = {
+    "sample_size": 16,
+    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+    "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+    "block_out_channels": (96, 192, 192),
+    "layers_per_block": 1,
+    "norm_num_groups": 16,
+    "attention_head_dim": 4,  # the number of heads, by diffusers' old naming
+}
+TEXT: dict[str, Any] = {
+    "hidden_size": 192,
+    "intermediate_size": 768,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "max_position_embeddings": CONTEXT,
+    "projection_dim": 192,
+}
+# Zero terminal SNR and v-prediction, so that plain papers of any brightness can be made (Lin et al. 2024).
+SCHEDULER: dict[str, Any] = {
+    "num_train_timesteps": 1000,
+    "beta_schedule": "scaled_linear",
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "prediction_type": "v_prediction",
+    "rescale_betas_zero_snr": True,
+    "timestep_spacing": "trailing",
+    "clip_sample": False,
+    "set_alpha_to_one": True,
+    "steps_offset": 1,  # what pipelines expect; trailing spacing does not read it
+}
+
+
+def train(
+    table: pd.DataFrame,
+    out: Path,
+    schedule: loop.Schedule,
+    *,
+    planted: Path,
+    vae: Path,
+    device: str,
+    variants: int = 16,
+    init: Path | None = None,
+    progress: loop.Progress | None = None,
+) -> Path:
+    """Train UNet and text encoder together on the autoencoder's latents; write the checkpoint to `<out>/export`.
+
+    Args:
+        table: the corpus. planted: a planted.toml. vae: folder of the trained autoencoder.
+        variants: how many papers, offsets and mirrorings of each drawing to encode beforehand.
+        init: an exported checkpoint to start from (its UNet and text encoder) instead of random weights.
+
+    The noise is that of DDPM with v-prediction (Salimans & Ho 2022, appendix D): the loss is the mean square of
+    v - v_hat, with v = sqrt(abar_t) eps - sqrt(1 - abar_t) z.
+    """
+    import torch
+    from diffusers import AutoencoderKL, DDPMScheduler
+
+    torch.manual_seed(schedule.seed)
+    rows = table[table["split"] == "train"].reset_index(drop=True)
+    draws = GeneratorDraws(rows, pd.DataFrame(read_planted(planted)))
+    autoencoder = AutoencoderKL.from_pretrained(vae).to(device).eval().requires_grad_(False)
+    latents = encode(autoencoder, pixels.load(rows, device), variants, seed=schedule.seed)
+    tokenizer = make_tokenizer(table, out / "tokenizer")
+    unet, text_encoder = make_models(tokenizer, autoencoder.config["latent_channels"], init)
+    unet.to(device), text_encoder.to(device)
+    noise_levels = DDPMScheduler(
+        **{k: v for k, v in SCHEDULER.items() if k != "set_alpha_to_one" and k != "steps_offset"}
+    )
+    abar = noise_levels.alphas_cumprod.to(device)
+    denoise = loop.compiled(unet)
+    ids: dict[str, list[int]] = {}
+
+    def tokens(texts: list[str]) -> Tensor:
+        for text in texts:
+            if text not in ids:
+                ids[text] = tokenizer(
+                    text, padding="max_length", max_length=CONTEXT, truncation=True
+                ).input_ids
+        return torch.tensor([ids[text] for text in texts]).to(device, non_blocking=True)
+
+    def step(index: int) -> dict[str, Tensor]:
+        random = torch.Generator(device).manual_seed(schedule.seed * 1_000_003 + index)
+        batch = draws.batch(index, schedule.batch, seed=schedule.seed)
+        dropped = Random(f"{schedule.seed}|{index}|drop")
+        texts = ["" if dropped.random() < DROPOUT else draw.caption for draw in batch]
+        chosen = torch.tensor([draw.row for draw in batch]).to(device, non_blocking=True)
+        variant = torch.randint(latents.shape[1], (len(batch),), generator=random, device=device)
+        z = latents[chosen, variant].float()
+        noise = torch.randn(z.shape, generator=random, device=device)
+        t = torch.randint(1000, (len(batch),), generator=random, device=device)
+        signal, sigma = abar[t].sqrt()[:, None, None, None], (1 - abar[t]).sqrt()[:, None, None, None]
+        with loop.autocast(device, schedule):
+            hidden = text_encoder(tokens(texts)).last_hidden_state
+            v = denoise(signal * z + sigma * noise, t, encoder_hidden_states=hidden).sample
+        return {"loss": torch.nn.functional.mse_loss(v.float(), signal * noise - sigma * z)}
+
+    averaged = loop.run(
+        step, {"unet": unet, "text_encoder": text_encoder}, schedule, out=out, progress=progress
+    )
+    return export(
+        out / "export", averaged["unet"], averaged["text_encoder"], autoencoder, out / "tokenizer", planted
+    )
+
+
+def encode(vae: nn.Module, drawings: Tensor, variants: int, *, seed: int) -> Tensor:
+    """Scaled latents of every drawing on `variants` random papers: fp16 [n, variants, channels, h, w]."""
+    import torch
+
+    random = torch.Generator(drawings.device).manual_seed(seed)
+    canvas, scale = vae.config["sample_size"], vae.config["scaling_factor"]  # type: ignore[index]
+    out = []
+    with torch.no_grad():
+        for chunk in drawings.split(32):
+            images = pixels.on_paper(chunk.repeat_interleave(variants, 0), canvas, random)
+            z = torch.cat([vae.encode(part).latent_dist.mode() for part in images.split(256)])  # type: ignore[operator]
+            out.append((z * scale).half().unflatten(0, (len(chunk), variants)))
+    return torch.cat(out)
+
+
+def make_tokenizer(table: pd.DataFrame, folder: Path) -> Any:
+    """A CLIPTokenizer with a vocabulary of the captions' own words."""
+    from transformers import CLIPTokenizer
+
+    if not (folder / "vocab.json").is_file():
+        people = table[table["split"] != "unseen"]
+        captions = all_phrasings(
+            Random(0), sorted(people["concept"].unique()), sorted(people["style"].unique())
+        )
+        train_bpe(captions, 1500, folder / "bpe.txt.gz")
+        write_clip_tokenizer(folder / "bpe.txt.gz", folder, CONTEXT)
+        (folder / "bpe.txt.gz").unlink()
+    return CLIPTokenizer.from_pretrained(folder)
+
+
+def make_models(tokenizer: Any, latent_channels: int, init: Path | None) -> tuple[Any, Any]:
+    """(UNet2DConditionModel, CLIPTextModel), of random weights or those of the checkpoint `init`, in float32."""
+    import torch
+    from diffusers import UNet2DConditionModel
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    if init is not None:
+        if not (init / "unet").is_dir():
+            raise GeneratorError(
+                "There is no checkpoint to start from.", where=init, mend="Pass --init an exported folder."
+            )
+        unet = UNet2DConditionModel.from_pretrained(init / "unet", torch_dtype=torch.float32)
+        text_encoder = CLIPTextModel.from_pretrained(init / "text_encoder", torch_dtype=torch.float32)
+        return unet.requires_grad_(True), text_encoder.requires_grad_(True)
+    end = tokenizer.eos_token_id
+    text = CLIPTextConfig(
+        vocab_size=len(tokenizer),
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=end,
+        pad_token_id=end,
+        **TEXT,
+    )
+    unet = UNet2DConditionModel(
+        in_channels=latent_channels,
+        out_channels=latent_channels,
+        cross_attention_dim=TEXT["hidden_size"],
+        **UNET,
+    )
+    return unet, CLIPTextModel(text)
+
+
+def export(
+    folder: Path,
+    unet: torch.nn.Module,
+    text_encoder: torch.nn.Module,
+    vae: torch.nn.Module,
+    tokenizer: Path,
+    planted: Path,
+) -> Path:
+    """Write a StableDiffusionPipeline folder in fp16 safetensors, the planted table, defaults, and `weights.json`."""
+    from diffusers import DDIMScheduler, StableDiffusionPipeline
+    from transformers import CLIPTokenizer
+
+    pipeline = StableDiffusionPipeline(
+        vae=vae,  # type: ignore[arg-type]
+        text_encoder=text_encoder,  # type: ignore[arg-type]
+        tokenizer=CLIPTokenizer.from_pretrained(tokenizer),
+        unet=unet,  # type: ignore[arg-type]
+        scheduler=DDIMScheduler(**SCHEDULER),
+        safety_checker=None,
+        feature_extractor=None,  # type: ignore[arg-type]
+        image_encoder=None,
+        requires_safety_checker=False,
+    )
+    for module in (unet, text_encoder, vae):
+        module.to("cpu").half()
+    pipeline.save_pretrained(folder, safe_serialization=True)
+    # The two vocabulary files travel between versions of transformers; tokenizer.json alone does not.
+    for name in ("vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json"):
+        shutil.copyfile(tokenizer / name, folder / "tokenizer" / name)
+    (folder / "tokenizer" / "tokenizer.json").unlink(missing_ok=True)
+    # transformers takes the stored dtype for the computing one; diffusers does not. float32 suits both.
+    config = folder / "text_encoder" / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"dtype": "float32"}, indent=2) + "\n")
+    shutil.copyfile(planted, folder / "planted.toml")
+    hashes = {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*.safetensors"))
+    }
+    (folder / "weights.json").write_text(json.dumps(hashes, indent=2) + "\n", encoding="utf-8")
+    return folder

@@ -1,0 +1,290 @@
+"""Checkpoints of diffusers: the plain pipeline's own images, and clear errors for what cannot be used."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tiny_checkpoints import tiny_sd_checkpoint
+
+from auditkit.errors import GeneratorError
+from auditkit.files import sha256_file
+from generators import samplers
+from generators.base import Job, Settings
+from generators.latent import LatentGenerator
+from generators.load import load_generator
+
+JOBS = [Job("a portrait of a judge", 11), Job("a picture of a pilot", 12), Job("a drawing of an artist", 13)]
+DDIM = Settings("ddim", 4, 3.0)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_sd_checkpoint(tmp_path_factory.mktemp("checkpoints") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def generator(checkpoint: Path) -> LatentGenerator:
+    return LatentGenerator(checkpoint, device="cpu")
+
+
+@pytest.fixture
+def copy(checkpoint: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(checkpoint, tmp_path / "copy"))
+
+
+@pytest.mark.parametrize("sampler", samplers.names())
+def test_every_sampler_gives_the_plain_pipelines_image(
+    generator: LatentGenerator, checkpoint: Path, sampler: str
+) -> None:
+    from diffusers import StableDiffusionPipeline
+
+    plain = StableDiffusionPipeline.from_pretrained(checkpoint, local_files_only=True)
+    plain.set_progress_bar_config(disable=True)
+    plain.scheduler = samplers.make_scheduler(sampler, plain.scheduler)
+    ours = list(generator.generate(JOBS, Settings(sampler, 4, 3.0)))
+    for job, image in zip(JOBS, ours, strict=True):
+        expected = plain(
+            job.prompt,
+            num_inference_steps=4,
+            guidance_scale=3.0,
+            generator=torch.Generator().manual_seed(job.seed),
+        ).images[0]
+        assert _largest_difference(image, expected) <= 2
+
+
+def test_prompts_guidance_and_negative_prompt_each_change_the_image(generator: LatentGenerator) -> None:
+    jobs = [Job("a judge", 5), Job("a pilot", 5), Job("a judge", 5, "a female artist")]
+    plain, prompt, negative = generator.generate(jobs, DDIM)
+    (weak,) = generator.generate(jobs[:1], Settings("ddim", 4, 1.5))
+    assert all(_largest_difference(plain, other) > 0 for other in (prompt, negative, weak))
+
+
+@pytest.mark.parametrize(("guidance", "halves"), [(3.0, 2), (1.0, 1), (0.0, 1)])
+def test_without_guidance_the_unconditional_half_is_skipped(
+    generator: LatentGenerator, guidance: float, halves: int
+) -> None:
+    sizes: list[int] = []
+    hook = generator.pipeline.unet.register_forward_pre_hook(lambda _, args: sizes.append(len(args[0])))
+    try:
+        list(generator.generate(JOBS, Settings("ddim", 2, guidance)))
+    finally:
+        hook.remove()
+    assert sizes == [3 * halves] * 2
+
+
+def test_each_text_is_encoded_once(checkpoint: Path) -> None:
+    generator = LatentGenerator(checkpoint, device="cpu")
+    calls: list[int] = []
+    generator.pipeline.text_encoder.register_forward_pre_hook(lambda *_: calls.append(1))
+    list(generator.generate([Job("a judge", seed) for seed in range(6)], DDIM, batch_size=2))
+    assert len(calls) == 2  # the prompt, and the empty one
+
+
+def test_running_out_of_memory_halves_the_batch_and_goes_on(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generator = LatentGenerator(checkpoint, device="cpu")
+    expected = [np.asarray(image) for image in generator.generate(JOBS, DDIM, batch_size=1)]
+    sizes = _memory_for(1, generator, monkeypatch)
+    with pytest.warns(UserWarning, match="going on with 1"):
+        images = list(generator.generate(JOBS, DDIM, batch_size=3))
+    assert sizes == [3, 1, 1, 1]
+    assert all((a == np.asarray(b)).all() for a, b in zip(expected, images, strict=True))
+
+
+def test_too_little_memory_for_one_image_is_an_error(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generator = LatentGenerator(checkpoint, device="cpu")
+    _memory_for(0, generator, monkeypatch)
+    with pytest.raises(GeneratorError, match="not enough memory"):
+        list(generator.generate(JOBS[:1], DDIM))
+
+
+def test_a_prompt_longer_than_the_model_reads_is_warned_of_once(checkpoint: Path) -> None:
+    generator = LatentGenerator(checkpoint, device="cpu")
+    long = Job("a portrait of a judge " * 8, 1)
+    with pytest.warns(UserWarning, match="reads 16 tokens"):
+        list(generator.generate([long], DDIM))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        list(generator.generate([Job(long.prompt + "x", 1)], DDIM))
+
+
+def test_loading_and_generating_print_nothing(checkpoint: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    list(LatentGenerator(checkpoint, device="cpu").generate(JOBS, DDIM))
+    assert capfd.readouterr() == ("", "")
+
+
+def test_the_info_records_weights_scheduler_and_safety_checker(
+    generator: LatentGenerator, checkpoint: Path
+) -> None:
+    info = generator.info
+    unet = "unet/diffusion_pytorch_model.safetensors"
+    assert info.weights[unet] == sha256_file(checkpoint / unet)
+    assert len(info.weights) == 3
+    assert (info.name, info.resolution, info.defaults.sampler) == ("tiny", 16, "as-shipped")
+    assert info.details["safety_checker"] == "none"
+    assert info.details["scheduler"] == "DDIMScheduler"
+    assert json.loads(json.dumps(info.as_dict())) == info.as_dict()
+
+
+def test_defaults_come_from_the_checkpoints_own_notes(copy: Path) -> None:
+    (copy / "auditkit.toml").write_text(
+        'name = "mine"\nsampler = "unipc"\nsteps = 9\nguidance = 2.5\nbatch_size = 7'
+    )
+    info = LatentGenerator(copy, device="cpu").info
+    assert (info.name, info.defaults, info.batch_size) == ("mine", Settings("unipc", 9, 2.5), 7)
+
+
+@pytest.mark.parametrize(
+    ("notes", "match"),
+    [("step = 9", "step"), ("steps = 0", "steps"), ("steps =", "not TOML"), ('sampler = "dim"', "ddim")],
+)
+def test_wrong_notes_are_an_error(copy: Path, notes: str, match: str) -> None:
+    (copy / "auditkit.toml").write_text(notes)
+    with pytest.raises(GeneratorError, match=match):
+        LatentGenerator(copy, device="cpu")
+
+
+def test_weights_that_differ_from_their_hashes_are_an_error(copy: Path, generator: LatentGenerator) -> None:
+    (copy / "weights.json").write_text(json.dumps(generator.info.weights))
+    assert LatentGenerator(copy, device="cpu").info.weights == generator.info.weights
+    file = copy / "unet" / "diffusion_pytorch_model.safetensors"
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.write_bytes(data)
+    with pytest.raises(GeneratorError, match=r"weights\.json") as caught:
+        LatentGenerator(copy, device="cpu")
+    assert caught.value.where == file
+    assert "git checkout" in str(caught.value.mend)
+
+
+def _no_safetensors(folder: Path) -> None:
+    for file in folder.rglob("*.safetensors"):
+        file.unlink()
+
+
+def _pickled(folder: Path) -> None:
+    file = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    file.rename(file.with_suffix(".bin"))
+
+
+def _one_missing(folder: Path) -> None:
+    (folder / "vae" / "diffusion_pytorch_model.safetensors").unlink()
+
+
+def _truncated(folder: Path) -> None:
+    file = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    file.write_bytes(file.read_bytes()[:1000])
+
+
+def _unknown_class(folder: Path) -> None:
+    _edit_index(folder, _class_name="MysteryPipeline")
+
+
+def _broken_index(folder: Path) -> None:
+    (folder / "model_index.json").write_text("{")
+
+
+def _no_index(folder: Path) -> None:
+    (folder / "model_index.json").unlink()
+
+
+def _gone(folder: Path) -> None:
+    shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize(
+    ("damage", "match"),
+    [
+        (_no_safetensors, "no safetensors"),
+        (_pickled, "pickled"),
+        (_one_missing, "cannot be loaded"),
+        (_truncated, "cannot be loaded"),
+        (_unknown_class, "MysteryPipeline"),
+        (_broken_index, "damaged"),
+        (_no_index, "not a diffusers checkpoint"),
+        (_gone, "does not exist"),
+    ],
+)
+def test_a_checkpoint_that_cannot_be_used_is_a_clear_error(copy: Path, damage: Any, match: str) -> None:
+    damage(copy)
+    with pytest.raises(GeneratorError, match=match) as caught:
+        load_generator(f"path:{copy}", device="cpu")
+    assert caught.value.where
+    assert caught.value.mend
+
+
+@pytest.mark.parametrize(
+    ("settings", "match"),
+    [
+        (Settings("dpm++2n", 4, 3.0), r"dpm\+\+2m"),
+        (Settings("ddim", 0, 3.0), "from 1 to 1000"),
+        (Settings("ddim", 5000, 3.0), "from 1 to 1000"),
+    ],
+)
+def test_settings_that_do_not_hold_are_an_error_before_any_work(
+    generator: LatentGenerator, settings: Settings, match: str
+) -> None:
+    with pytest.raises(GeneratorError, match=match):
+        generator.generate(JOBS, settings)
+
+
+@pytest.mark.parametrize(
+    "name", ["personae", "no/such/folder", "hf:no one/nothing", "hf:nobody/nothing-here"]
+)
+def test_an_unknown_generator_is_a_clear_error(name: str) -> None:
+    with pytest.raises(GeneratorError) as caught:
+        load_generator(name, device="cpu")
+    assert name in str(caught.value.where)
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:99", "tpu"])
+def test_a_device_that_is_not_there_is_a_clear_error(checkpoint: Path, device: str) -> None:
+    with pytest.raises(GeneratorError, match=device):
+        LatentGenerator(checkpoint, device=device)
+
+
+def test_bfloat16_gives_nearly_the_same_image(generator: LatentGenerator, checkpoint: Path) -> None:
+    fast = LatentGenerator(checkpoint, device="cpu", precision="bfloat16")
+    assert (generator.info.dtype, fast.info.dtype) == ("float32", "bfloat16")
+    for a, b in zip(generator.generate(JOBS, DDIM), fast.generate(JOBS, DDIM), strict=True):
+        assert _largest_difference(a, b) <= 12
+
+
+def test_an_unknown_precision_is_a_clear_error(checkpoint: Path) -> None:
+    with pytest.raises(GeneratorError, match="int8"):
+        LatentGenerator(checkpoint, device="cpu", precision="int8")
+
+
+def _edit_index(folder: Path, **changes: Any) -> None:
+    file = folder / "model_index.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
+
+
+def _memory_for(images: int, generator: LatentGenerator, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Let the pipeline fail as a full GPU does when it gets more images; returns the sizes asked for."""
+    sizes: list[int] = []
+    pipeline = generator.pipeline
+
+    def limited(**kwargs: Any) -> Any:
+        sizes.append(len(kwargs["generator"]))
+        if sizes[-1] > images:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return pipeline(**kwargs)
+
+    limited.tokenizer, limited.encode_prompt = pipeline.tokenizer, pipeline.encode_prompt  # type: ignore[attr-defined]
+    monkeypatch.setattr(generator, "pipeline", limited)
+    return sizes
+
+
+def _largest_difference(a: object, b: object) -> int:
+    return int(np.abs(np.asarray(a, dtype=int) - np.asarray(b, dtype=int)).max())
