@@ -367,4 +367,4 @@ def _no_such_run(name: str, folder: Path) -> None:
     known = sorted(path.parent.name for path in folder.glob("*/run.json"))
     near = difflib.get_close_matches(name, known, n=3) or known[:3]
     hint = f"did you mean {' or '.join(near)}?" if near else "make one with `auditkit audit`"
-    raise RunError(f"there is no run {name!r}", where=folder, mend=f"{hint} `auditkit runs` lists them")
+    raise RunError(f"there is no run {name!r}", where=folder, mend=f"{hint}; `auditkit runs` lists them")

@@ -8,6 +8,7 @@ Only rebuilding or retraining reads this module; using auditkit does not.
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import re
 import shutil
@@ -16,6 +17,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -99,8 +101,13 @@ def build(
         split (train, calibration, test; `unseen` for the style no model trains on), licence, png (RGBA bytes).
 
     Raises:
-        RunError: npm is missing or fails. TableError: a package is not there or holds no people.
+        RunError: npm is missing or fails, or resvg_py is not installed. TableError: a package is not there or
+        cannot be read, or a drawing cannot be rendered.
     """
+    if importlib.util.find_spec("resvg_py") is None:
+        raise RunError(
+            "Rendering the corpus needs resvg_py.", where="resvg_py", mend="pip install 'auditkit-t2i[corpus]'"
+        )
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     packages = Path(sources) if sources is not None else _install(out / "sources")
@@ -113,7 +120,7 @@ def build(
             bodies.append(body)
     table = pd.DataFrame(rows)
     table["split"] = _split(table)
-    table["png"] = _render(bodies, size, progress)
+    table["png"] = _render(bodies, [f"{row['style']}/{row['name']}" for row in rows], size, progress)
     path = out / "corpus.parquet"
     table[list(COLUMNS)].to_parquet(path.with_suffix(".tmp"), index=False)
     path.with_suffix(".tmp").replace(path)
@@ -126,7 +133,12 @@ def read(path: str | Path) -> pd.DataFrame:
     path = path / "corpus.parquet" if path.is_dir() else path
     if not path.is_file():
         raise TableError("There is no persona corpus here.", where=path, mend="auditkit corpus build")
-    table = pd.read_parquet(path)
+    try:
+        table = pd.read_parquet(path)
+    except (ValueError, OSError) as error:  # pyarrow's own errors are kinds of these
+        raise TableError(
+            f"The corpus cannot be read: {error}", where=path, mend="auditkit corpus build"
+        ) from None
     missing = set(COLUMNS) - set(table.columns)
     if missing:
         raise TableError(
@@ -163,7 +175,7 @@ def _read_icons(packages: Path, style: Style) -> dict[str, tuple[str, str]]:
         raise TableError(
             "An emoji set is missing.", where=path, mend="Leave out `--sources` to install the pinned sets."
         )
-    data = json.loads(path.read_text(encoding="utf-8"))
+    data = _json(path)
     width, height = data.get("width", 16), data.get("height", 16)
     return {
         name: (
@@ -174,6 +186,14 @@ def _read_icons(packages: Path, style: Style) -> dict[str, tuple[str, str]]:
     }
 
 
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        mend = "Leave out `--sources` to install the pinned packages."
+        raise TableError(f"The package's file is not JSON: {error}.", where=path, mend=mend) from None
+
+
 def _cldr_labels(packages: Path) -> dict[str, str]:
     """CLDR slug (`woman-judge`) -> English CLDR name (`woman judge`), skin tones left out."""
     path = packages / "node_modules" / "emojibase-data" / "en" / "data.json"
@@ -181,7 +201,7 @@ def _cldr_labels(packages: Path) -> dict[str, str]:
         raise TableError(
             "The CLDR names are missing.", where=path, mend="Leave out `--sources` to install them."
         )
-    labels = (entry["label"] for entry in json.loads(path.read_text(encoding="utf-8")))
+    labels = (entry["label"] for entry in _json(path))
     return {re.sub(r"[^a-z0-9]+", "-", label.lower()).strip("-"): label for label in labels}
 
 
@@ -247,28 +267,32 @@ def _split(table: pd.DataFrame) -> pd.Series:
     for cell, group in people.groupby(["concept", "gender", "skin_tone"], sort=True):
         if len(group) < 3:
             continue
-        digest = hashlib.sha256("|".join(cell).encode()).digest()
+        digest = hashlib.sha256("|".join(map(str, cell)).encode()).digest()
         held = group.sort_values("style").index[digest[0] % len(group)]
         split[held] = "calibration" if digest[1] % 5 < 3 else "test"
     return split
 
 
 def _render(
-    bodies: list[tuple[str, str]], size: int, progress: Callable[[int, int], None] | None
+    bodies: list[tuple[str, str]], names: list[str], size: int, progress: Callable[[int, int], None] | None
 ) -> list[bytes]:
     import resvg_py
 
-    def one(item: tuple[str, str]) -> bytes:
+    def one(item: tuple[str, str], name: str) -> bytes:
         body, box = item
         svg = (
             f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
             f'viewBox="{box}" width="{size}" height="{size}">{body}</svg>'
         )
-        return bytes(resvg_py.svg_to_bytes(svg_string=svg, width=size, height=size))
+        try:
+            return bytes(resvg_py.svg_to_bytes(svg_string=svg, width=size, height=size))
+        except ValueError as error:
+            mend = "Leave out `--sources` to install the pinned packages."
+            raise TableError(f"A drawing cannot be rendered: {error}.", where=name, mend=mend) from None
 
     images: list[bytes] = []
     with ThreadPoolExecutor() as pool:
-        for image in pool.map(one, bodies):
+        for image in pool.map(one, bodies, names):
             images.append(image)
             if progress is not None:
                 progress(len(images), len(bodies))

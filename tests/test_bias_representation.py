@@ -145,10 +145,15 @@ def test_without_a_calibration_that_holds_counts_stay_and_corrections_go(options
     check(found, MEASUREMENTS, "test")
 
 
-def test_a_scorer_that_errs_otherwise_here_than_on_the_calibration_images_is_noted():
+def test_outcomes_that_contradict_the_calibration_are_counted_but_not_corrected():
     run = make_run({"gender": {"cook": [0.5, 0.5]}}, np.random.default_rng(0), unknown=0.5)
-    corrected = rows(audit(run), "corrected", "cook")
+    found = audit(run)
+    corrected = rows(found, "corrected", "cook")
     assert corrected["note"].str.contains("errs differently").all()
+    assert (corrected["status"] == "uncalibrated").all()
+    assert corrected["estimate"].isna().all()
+    assert rows(found, "share", "cook")["estimate"].notna().all()
+    check(found, MEASUREMENTS, "test")
 
 
 def test_an_axis_that_is_not_there_is_refused_with_those_that_are(run):

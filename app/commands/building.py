@@ -48,7 +48,7 @@ def register(app: typer.Typer) -> None:
         help="The persona corpus that the bundled models are trained on.", no_args_is_help=True
     )
     corpus.callback(epilog="Example: auditkit corpus build --out corpus/")(_nothing)
-    corpus.command("build", epilog="Example: auditkit corpus build --out corpus/ --size 128")(verb(build))
+    corpus.command("build", epilog="Example: auditkit corpus build --out corpus/")(verb(build))
     app.add_typer(corpus, name="corpus", rich_help_panel=panel)
     if importlib.util.find_spec("generators") and _there():
         train = typer.Typer(no_args_is_help=True, cls=Training)
@@ -61,7 +61,7 @@ def build(
         "corpus"
     ),
     sources: Annotated[Path | None, typer.Option(help="The folder of the npm packages.")] = None,
-    size: Annotated[int, typer.Option(min=16, max=1024, help="Pixels a side.")] = 128,
+    size: Annotated[int, typer.Option(min=16, max=1024, help="Pixels a side of each drawing.")] = 120,
 ) -> Answer:
     """Render the persona corpus from its npm packages, with labels, captions and licences."""
     from generators.corpus import build as make

@@ -31,6 +31,9 @@ VERSION = 1
 MISFIT = 0.001
 """Below this p-value the outcomes count as impossible under the calibration, and a note says so."""
 
+MATERIAL = 0.10
+"""Share of the images that no mixture of classes explains, from which on such a correction is refused."""
+
 Row = dict[str, Any]
 
 
@@ -154,13 +157,17 @@ class _Audit:
         made = self._counted(base, labels, self._label_effects(labels, pooled, name), name)
         against = base | {"reference": self.target.name}
         if status != "ok" or self.confusion is None:
-            for c, t in zip(self.outcomes.classes, goal, strict=True):
-                made.append(against | {"measure": "representation.corrected", "category": c, "null_value": t})
-            return [*made, against | _DISTANCE]
+            return made + self._without_estimate(against, goal)
         counts = np.bincount(self.outcomes.outcome[chosen], minlength=self.outcomes.n_outcomes)
         effect = self._effects(inverse(self.confusion.matrix), pooled, name)
         df = self.clustering.quantile_df
         found = corrected_shares(counts, self.confusion, effect=effect, df=df, null=goal)
+        explained = self.confusion.matrix @ found.shares
+        unexplained = float(np.abs(counts / counts.sum() - explained).sum() / 2)
+        if found.fit_p < MISFIT and unexplained > MATERIAL:
+            why = f"the scorer errs differently here: no mixture of classes explains {unexplained:.0%} of the outcomes"
+            refused = {"status": "uncalibrated", "note": why}
+            return [row | refused for row in made] + self._without_estimate(against | refused, goal)
         note = self._corrected_note(base["note"], found.fit_p)
         for i, c in enumerate(self.outcomes.classes):
             made.append(
@@ -181,6 +188,12 @@ class _Audit:
         if not pooled:
             self.samples[name] = sample
         return [*made, against | self._distance([sample], name) | {"note": note}]
+
+    def _without_estimate(self, base: Row, goal: NDArray[np.float64]) -> list[Row]:
+        """The corrected rows and the distance where there is no verdict: NaN, with the status and its reason."""
+        classes = zip(self.outcomes.classes, goal, strict=True)
+        rows = [base | {"measure": "representation.corrected", "category": c, "null_value": t} for c, t in classes]
+        return [*rows, base | _DISTANCE]
 
     def _status(self, chosen: NDArray[np.bool_], labelled: int, n: int) -> tuple[str, str]:
         if labelled < max(self.min_n, 1):

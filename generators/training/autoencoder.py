@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from auditkit.errors import GeneratorError
 from generators.training import loop, pixels
 
 if TYPE_CHECKING:
@@ -51,13 +52,13 @@ def train(
 
     torch.manual_seed(schedule.seed)
     if decoder_of is None:
-        vae = AutoencoderKL(**(CONFIG | {"latent_channels": latent_channels, "sample_size": canvas})).to(
-            device
-        )
+        vae: Any = AutoencoderKL(**(CONFIG | {"latent_channels": latent_channels, "sample_size": canvas}))
     else:
-        vae = AutoencoderKL.from_pretrained(decoder_of, torch_dtype=torch.float32).to(device)
+        check_vae(decoder_of)
+        vae = AutoencoderKL.from_pretrained(decoder_of, torch_dtype=torch.float32)
         latent_channels, canvas = vae.config["latent_channels"], vae.config["sample_size"]
         vae.encoder.requires_grad_(False), vae.quant_conv.requires_grad_(False)
+    vae.to(device)
     drawings = pixels.load(table[table["split"] == "train"], device)
 
     def encode_decode(images: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -83,7 +84,7 @@ def train(
         kl = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).sum((1, 2, 3)).mean()
         return {"loss": l1 + edges + KL_WEIGHT * kl, "l1": l1, "edges": edges, "kl": kl}
 
-    trained = loop.run(step, {"vae": vae}, schedule, out=out, progress=progress)["vae"]
+    trained: Any = loop.run(step, {"vae": vae}, schedule, out=out, progress=progress)["vae"]
     scale, psnr = measure(
         trained, pixels.load(table[table["split"].isin(["calibration", "test"])], device), canvas
     )
@@ -93,6 +94,14 @@ def train(
         json.dumps({"psnr_held_out_db": psnr, "scaling_factor": scale}) + "\n"
     )
     return out / "vae"
+
+
+def check_vae(folder: Path) -> None:
+    """GeneratorError unless `folder` holds an autoencoder; diffusers would ask its hub for a folder that is missing."""
+    if not (folder / "config.json").is_file():
+        raise GeneratorError(
+            "There is no autoencoder here.", where=folder, mend="Train one with: auditkit train autoencoder"
+        )
 
 
 def gradient_l1(a: Tensor, b: Tensor) -> Tensor:

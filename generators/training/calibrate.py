@@ -14,6 +14,7 @@ from auditkit.clip.calibration import Domain, fit_calibration
 from auditkit.clip.encoders import load_encoder
 from auditkit.clip.posteriors import class_embeddings
 from generators.training import pixels
+from generators.training.autoencoder import check_vae
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -34,7 +35,12 @@ def calibrate(folder: Path, table: pd.DataFrame, *, vae: Path, canvas: int = 128
     Returns:
         The evaluation on the test split and on the style that no model trains on, one row for each split and
         attribute: n, accuracy, within_one (skin tone), unknown and in_domain shares. Also `evaluation.json` there.
+
+    Raises:
+        EncoderError, GeneratorError: there is no such encoder or autoencoder. CalibrationError: the drawings are
+        too few, or the encoder tells the classes too poorly apart.
     """
+    check_vae(vae)
     encoder = load_encoder(str(folder))
     people = table[table["kind"] == "person"]
     held = people[people["split"] == "calibration"].reset_index(drop=True)
@@ -122,7 +128,7 @@ def _copies(table: pd.DataFrame, vae: Path, canvas: int, copies: int) -> Iterato
     drawings = pixels.load(table, "cpu")
     for copy in range(copies):
         random = torch.Generator().manual_seed(copy)
-        shown = []
+        shown: list[Image.Image] = []
         with torch.no_grad():
             for chunk in drawings.split(32):
                 batch = pixels.on_paper(chunk, canvas, random)
@@ -131,4 +137,3 @@ def _copies(table: pd.DataFrame, vae: Path, canvas: int, copies: int) -> Iterato
                 pictures = ((batch + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
                 shown.extend(Image.fromarray(picture) for picture in pictures)
         yield shown
-

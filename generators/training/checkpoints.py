@@ -47,7 +47,7 @@ def load(folder: Path, *, modules: dict[str, nn.Module], optimizer: Optimizer) -
     mend = "Delete the file to start again, or pass another --out."
     try:
         with safe_open(path, framework="pt") as file:
-            tensors = {key: file.get_tensor(key) for key in file.keys()}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a mapping)
             state = json.loads(file.metadata()["state"])
         for name, module in modules.items():
             prefix = f"module.{name}."

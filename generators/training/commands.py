@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from generators.device import pick_device
 from generators.training.loop import Schedule
 
 app = typer.Typer(
@@ -18,7 +19,7 @@ Corpus = Annotated[Path, typer.Option(help="The corpus, as written by `auditkit 
 Out = Annotated[Path, typer.Option(help="Folder for the checkpoint, log.csv and the export.")]
 Steps = Annotated[int, typer.Option(min=1, help="Optimizer steps in all.")]
 Minutes = Annotated[
-    float | None, typer.Option(help="Stop after this many minutes of training, over all resumes.")
+    float | None, typer.Option(min=0.01, help="Stop after this many minutes of training, over all resumes.")
 ]
 Batch = Annotated[int, typer.Option(min=2, help="Images a step.")]
 Rate = Annotated[float, typer.Option("--lr", help="Peak learning rate.")]
@@ -203,15 +204,14 @@ def _schedule(
 
 
 def _device(name: str) -> str:
+    """The device to train on, checked to be there (GeneratorError); `auto` also turns on CUDA's quicker kernels."""
     import torch
 
-    if name != "auto":
-        return name
-    if torch.cuda.is_available():
+    device = str(pick_device(name)[0])
+    if name == "auto" and device == "cuda":
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
         torch.backends.cudnn.benchmark = True
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
+    return device
 
 
 def _done(folder: Path, out: Path) -> None:

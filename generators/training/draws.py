@@ -1,9 +1,10 @@
-"""What the models are shown: draws of (drawing, caption) from the corpus, biased only where the planted table says so."""
+"""What the models are shown: draws of (drawing, caption) from the corpus, biased only where the planted table says."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from random import Random
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -53,19 +54,23 @@ class GeneratorDraws:
     def __post_init__(self) -> None:
         table = self.table.reset_index(drop=True)
         self._styles = table["style"].to_numpy()
-        groups = table.groupby(["concept", "gender", "skin_tone"]).indices
+        groups: dict[Any, Any] = table.groupby(["concept", "gender", "skin_tone"]).indices
         self._cells = {key: rows for key, rows in groups.items() if key[1] != "neutral"}
         self._shares = {}
         for occupation, rows in self.planted.groupby("occupation"):
-            shares = rows.pivot(index="gender", columns="skin_tone", values="probability")
-            self._shares[str(occupation)] = shares.loc[list(GENDERS), list(TONES)].to_numpy()
-        people = {key[0] for key in self._cells if key[1]}
-        missing = [o for o in OCCUPATIONS if o not in self._shares or o not in people]
-        if missing:
-            raise TableError(
-                f"No planted shares or no drawings for {missing}.", where="planted table or corpus"
-            )
-        self._others = sorted(people - set(OCCUPATIONS))
+            share = rows.set_index(["gender", "skin_tone"])["probability"].to_dict()
+            self._shares[str(occupation)] = np.array([[share[g, t] for t in TONES] for g in GENDERS])
+        if missing := [o for o in OCCUPATIONS if o not in self._shares]:
+            mend = "Give the planted table every occupation of the corpus."
+            raise TableError(f"There are no planted shares for {missing}.", where="planted table", mend=mend)
+        needed = [(o, g, t) for o in OCCUPATIONS for g in GENDERS for t in TONES]
+        needed += [(thing, "", "") for thing in OBJECTS]
+        lacking = sorted({cell[0] for cell in needed if cell not in self._cells})
+        self._others = sorted({key[0] for key in self._cells if key[1]} - set(OCCUPATIONS))
+        if lacking or not self._others:
+            what = ", ".join(lacking) or "people without an occupation"
+            mend = "Build the corpus again: auditkit corpus build"
+            raise TableError(f"The corpus lacks training drawings of {what}.", where="corpus", mend=mend)
 
     def batch(self, index: int, size: int, *, seed: int) -> list[Draw]:
         """The draws of training step `index`: they depend on the index and the seed alone."""
@@ -94,11 +99,11 @@ class GeneratorDraws:
         shares = self._shares[concept]
         if said[0]:  # every gender alike often, the tone by the table given the gender
             gender = rng.choice(GENDERS)
-            return gender, rng.choices(TONES, shares[GENDERS.index(gender)])[0]
+            return gender, rng.choices(TONES, shares[GENDERS.index(gender)].tolist())[0]
         if said[1]:
             tone = rng.choice(TONES)
-            return rng.choices(GENDERS, shares[:, TONES.index(tone)])[0], tone
-        flat = rng.choices(range(shares.size), shares.ravel())[0]
+            return rng.choices(GENDERS, shares[:, TONES.index(tone)].tolist())[0], tone
+        flat = rng.choices(range(shares.size), shares.ravel().tolist())[0]
         return GENDERS[flat // len(TONES)], TONES[flat % len(TONES)]
 
 

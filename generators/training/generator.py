@@ -16,6 +16,7 @@ from auditkit.errors import GeneratorError
 from generators.bundled.planted import read_planted
 from generators.captions import all_phrasings
 from generators.training import loop, pixels
+from generators.training.autoencoder import check_vae
 from generators.training.draws import GeneratorDraws
 
 if TYPE_CHECKING:
@@ -77,10 +78,15 @@ def train(
 
     The noise is that of DDPM with v-prediction (Salimans & Ho 2022, appendix D): the loss is the mean square of
     v - v_hat, with v = sqrt(abar_t) eps - sqrt(1 - abar_t) z.
+
+    Raises:
+        GeneratorError: there is no such planted table, autoencoder or `init`. TableError: the corpus lacks
+        drawings, or the planted table occupations. RunError: the folder's training checkpoint is damaged.
     """
     import torch
     from diffusers import AutoencoderKL, DDPMScheduler
 
+    check_vae(vae)
     torch.manual_seed(schedule.seed)
     rows = table[table["split"] == "train"].reset_index(drop=True)
     draws = GeneratorDraws(rows, pd.DataFrame(read_planted(planted)))
@@ -92,7 +98,7 @@ def train(
     noise_levels = DDPMScheduler(
         **{k: v for k, v in SCHEDULER.items() if k != "set_alpha_to_one" and k != "steps_offset"}
     )
-    abar = noise_levels.alphas_cumprod.to(device)
+    abar = noise_levels.alphas_cumprod.to(device)  # type: ignore[attr-defined]
     denoise = loop.compiled(unet)
     ids: dict[str, list[int]] = {}
 
@@ -133,7 +139,8 @@ def encode(vae: nn.Module, drawings: Tensor, variants: int, *, seed: int) -> Ten
     import torch
 
     random = torch.Generator(drawings.device).manual_seed(seed)
-    canvas, scale = vae.config["sample_size"], vae.config["scaling_factor"]  # type: ignore[index]
+    config: Any = vae.config
+    canvas, scale = config["sample_size"], config["scaling_factor"]
     out = []
     with torch.no_grad():
         for chunk in drawings.split(32):
@@ -214,7 +221,7 @@ def export(
     )
     for module in (unet, text_encoder, vae):
         module.to("cpu").half()
-    pipeline.save_pretrained(folder, safe_serialization=True)
+    pipeline.save_pretrained(folder, safe_serialization=True)  # type: ignore[attr-defined]
     # The two vocabulary files travel between versions of transformers; tokenizer.json alone does not.
     for name in ("vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json"):
         shutil.copyfile(tokenizer / name, folder / "tokenizer" / name)

@@ -6,11 +6,13 @@ import copy
 import csv
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from auditkit.errors import RunError
+from auditkit.files import write_atomic
 from generators.training import checkpoints
 
 if TYPE_CHECKING:
@@ -58,6 +60,9 @@ def run(
 
     Appends to `<out>/log.csv` and keeps `<out>/checkpoint.safetensors`; a second call with the same folder goes
     on from there. Draws inside `step` must depend on the index alone, so that a resumed run sees the same batches.
+
+    Raises:
+        RunError: the checkpoint is damaged or of another architecture, or the loss is no longer finite.
     """
     import torch
 
@@ -79,6 +84,8 @@ def run(
         time.monotonic(),
         time.monotonic(),
     )
+
+    _forget(out / "log.csv", after=done)
 
     def elapsed() -> float:
         return before + time.monotonic() - began
@@ -108,7 +115,9 @@ def run(
                 | values,
             )
             if not math.isfinite(values["loss"]):
-                raise FloatingPointError(f"The loss is {values['loss']} at step {index}; lower --lr.")
+                raise RunError(
+                    f"The loss is {values['loss']} at step {index}.", where=out, mend="Start again with a lower --lr."
+                )
             if progress is not None:
                 progress(fraction(index), index, "  ".join(f"{k} {v:.4f}" for k, v in values.items()))
         if time.monotonic() - saved > schedule.save_every:
@@ -160,7 +169,10 @@ def _log(path: Path, row: dict[str, Any]) -> None:
         writer.writerow(row)
 
 
-def read_log(path: Path) -> Iterable[dict[str, str]]:
-    """The rows of a training log."""
-    with path.open(encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+def _forget(path: Path, *, after: int) -> None:
+    """Drop the log's rows past the step that training goes on from: they are about to be written again."""
+    if after == 0:
+        path.unlink(missing_ok=True)
+    elif path.is_file():
+        header, *rows = path.read_bytes().splitlines(keepends=True)
+        write_atomic(path, b"".join([header, *(row for row in rows if int(row.split(b",")[0]) <= after)]))

@@ -11,6 +11,8 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from auditkit.errors import TableError
+
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
@@ -38,10 +40,16 @@ def on_paper(drawings: Tensor, canvas: int, generator: Generator) -> Tensor:
     """Drawings at a random whole-pixel offset on a plain paper of `canvas` px: float [n, 3, canvas, canvas] in -1..1.
 
     Nothing is resampled, so the images stay as sharp as they were rendered. Half are mirrored.
+
+    Raises:
+        TableError: the drawings are larger than the canvas.
     """
     import torch
 
     n, _, size, _ = drawings.shape
+    if size > canvas:
+        what = f"The corpus's drawings of {size} px do not fit on a canvas of {canvas} px."
+        raise TableError(what, where="corpus", mend=f"auditkit corpus build --size {canvas - canvas // 16}")
     device = drawings.device
     papers = torch.tensor(PAPERS, device=device, dtype=torch.float32)
     paper = papers[torch.randint(len(PAPERS), (n,), generator=generator, device=device)] / 255
