@@ -30,7 +30,6 @@ PACKAGES = (
     "pandas",
     "pyarrow",
     "pillow",
-    "scikit-learn",
 )
 
 

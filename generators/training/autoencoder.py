@@ -55,7 +55,7 @@ def train(
         vae: Any = AutoencoderKL(**(CONFIG | {"latent_channels": latent_channels, "sample_size": canvas}))
     else:
         check_vae(decoder_of)
-        vae = AutoencoderKL.from_pretrained(decoder_of, torch_dtype=torch.float32)
+        vae = AutoencoderKL.from_pretrained(decoder_of, torch_dtype=torch.float32, low_cpu_mem_usage=False)
         latent_channels, canvas = vae.config["latent_channels"], vae.config["sample_size"]
         vae.encoder.requires_grad_(False), vae.quant_conv.requires_grad_(False)
     vae.to(device)

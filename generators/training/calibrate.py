@@ -124,7 +124,7 @@ def _copies(table: pd.DataFrame, vae: Path, canvas: int, copies: int) -> Iterato
     from diffusers import AutoencoderKL
     from PIL import Image
 
-    autoencoder = AutoencoderKL.from_pretrained(vae, torch_dtype=torch.float32).eval()
+    autoencoder = AutoencoderKL.from_pretrained(vae, torch_dtype=torch.float32, low_cpu_mem_usage=False).eval()
     drawings = pixels.load(table, "cpu")
     for copy in range(copies):
         random = torch.Generator().manual_seed(copy)

@@ -90,7 +90,7 @@ def train(
     torch.manual_seed(schedule.seed)
     rows = table[table["split"] == "train"].reset_index(drop=True)
     draws = GeneratorDraws(rows, pd.DataFrame(read_planted(planted)))
-    autoencoder = AutoencoderKL.from_pretrained(vae).to(device).eval().requires_grad_(False)
+    autoencoder = AutoencoderKL.from_pretrained(vae, low_cpu_mem_usage=False).to(device).eval().requires_grad_(False)
     latents = encode(autoencoder, pixels.load(rows, device), variants, seed=schedule.seed)
     tokenizer = make_tokenizer(table, out / "tokenizer")
     unet, text_encoder = make_models(tokenizer, autoencoder.config["latent_channels"], init)
