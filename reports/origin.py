@@ -63,7 +63,10 @@ def origin(run: Run, measurements: pd.DataFrame, *, by: str, target: str) -> Ori
     images = run.images()
     encoders = {str(t["scorer"].iloc[0]): str(t["encoder"].iloc[0]) for t in scores.values() if len(t)}
     attributes = list(dict.fromkeys(measurements["attribute"]))
-    found = {attribute: _calibration(encoder, attribute) for attribute, encoder in encoders.items()}
+    # Only what was corrected by its confusion matrix is shown with it; occupation serves as a check alone.
+    rows = measurements["measure"] == "representation.corrected"
+    corrected = set("+".join(measurements.loc[rows, "attribute"]).split("+"))
+    found = {name: _calibration(encoder, name) for name, encoder in encoders.items() if name in corrected}
     judged = [table["in_domain"].dropna() for table in scores.values() if "in_domain" in table]
     judged = [flags for flags in judged if len(flags)]
     spec = record.get("spec") or {}
@@ -80,7 +83,7 @@ def origin(run: Run, measurements: pd.DataFrame, *, by: str, target: str) -> Ori
     return Origin(
         facts={key: value for key, value in facts.items() if value},
         encoders=encoders,
-        confusions=[_confusion(c) for key, c in found.items() if c is not None and key in attributes],
+        confusions=[_confusion(c) for c in found.values() if c is not None],
         in_domain=float(pd.concat(judged).astype(float).mean()) if judged else None,
         commands=_commands(run, by=by, target=target, encoders=encoders, attributes=attributes),
         passed=to_toml(spec.get("as_passed") or {}),
