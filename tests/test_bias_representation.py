@@ -156,6 +156,22 @@ def test_outcomes_that_contradict_the_calibration_are_counted_but_not_corrected(
     check(found, MEASUREMENTS, "test")
 
 
+def test_outcomes_that_the_calibration_explains_in_part_widen_the_interval_by_the_rest():
+    def corrected(unknown: float) -> pd.Series:
+        run = make_run(
+            {"gender": {"cook": [0.3, 0.7]}}, np.random.default_rng(0), prompts=20, images=50, unknown=unknown
+        )
+        found = audit(run)
+        check(found, MEASUREMENTS, "test")
+        return rows(found, "corrected", "cook").loc["female"]
+
+    fits, departs = corrected(0.05), corrected(0.15)
+    assert departs["status"] == "ok"
+    assert "wider by that much" in departs["note"]
+    assert departs["ci_high"] - departs["ci_low"] > fits["ci_high"] - fits["ci_low"] + 0.1
+    assert departs["p_value"] > fits["p_value"]
+
+
 def test_an_axis_that_is_not_there_is_refused_with_those_that_are(run):
     with pytest.raises(TableError) as error:
         audit(run, by="country")

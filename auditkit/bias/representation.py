@@ -17,7 +17,7 @@ from auditkit.bias.targets import ALL, Target, load_target
 from auditkit.clip.domain import Domain
 from auditkit.errors import TableError
 from auditkit.stats.confusion import Confusion
-from auditkit.stats.corrected import corrected_shares, inverse
+from auditkit.stats.corrected import CorrectedShares, corrected_shares, inverse
 from auditkit.stats.design import Clustering, clustering, stratified_effect
 from auditkit.stats.divergence import Sample, distance_to_target
 from auditkit.stats.intervals import wilson
@@ -29,10 +29,11 @@ if TYPE_CHECKING:
 VERSION = 1
 
 MISFIT = 0.001
-"""Below this p-value the outcomes count as impossible under the calibration, and a note says so."""
+"""Below this p-value the outcomes count as impossible under the calibration."""
 
-MATERIAL = 0.10
-"""Share of the images that no mixture of classes explains, from which on such a correction is refused."""
+MATERIAL = 0.15
+"""Share of the images that no mixture of classes explains, above which there is no correction. Below it the
+intervals are widened by that share, since those images may belong to any class."""
 
 Row = dict[str, Any]
 
@@ -134,6 +135,7 @@ class _Audit:
         sizes = {name: float(t.sum()) for name, t in self.tables.items()} if self.groups else {}
         self.shares = self.target.shares(self.outcomes.attribute, sizes, self.outcomes.classes)
         self.samples: dict[str, Sample] = {}
+        self.slacks: dict[str, float] = {}
 
     def rows(self) -> list[Row]:
         """Rows of each group, then of all images together."""
@@ -162,13 +164,16 @@ class _Audit:
         effect = self._effects(inverse(self.confusion.matrix), pooled, name)
         df = self.clustering.quantile_df
         found = corrected_shares(counts, self.confusion, effect=effect, df=df, null=goal)
-        explained = self.confusion.matrix @ found.shares
-        unexplained = float(np.abs(counts / counts.sum() - explained).sum() / 2)
-        if found.fit_p < MISFIT and unexplained > MATERIAL:
-            why = f"the scorer errs differently here: no mixture of classes explains {unexplained:.0%} of the outcomes"
+        slack = self._slack(counts, found)
+        if slack > MATERIAL:
+            why = f"the scorer errs differently here: no mixture of classes explains {slack:.0%} of the outcomes"
             refused = {"status": "uncalibrated", "note": why}
             return [row | refused for row in made] + self._without_estimate(against | refused, goal)
-        note = self._corrected_note(base["note"], found.fit_p)
+        note = self._corrected_note(base["note"], slack)
+        # The unexplained images may belong to any class: the nearest share to the goal that they allow is tested.
+        nearest = goal + (found.shares - goal) * np.clip(slack / np.maximum(abs(found.shares - goal), 1e-12), 0, 1)
+        p_values = corrected_shares(counts, self.confusion, effect=effect, df=df, null=nearest).p_values
+        low, high = np.maximum(found.low - slack, 0), np.minimum(found.high + slack, 1)
         for i, c in enumerate(self.outcomes.classes):
             made.append(
                 against
@@ -176,18 +181,26 @@ class _Audit:
                     "measure": "representation.corrected",
                     "category": c,
                     "estimate": found.shares[i],
-                    "ci_low": found.low[i],
-                    "ci_high": found.high[i],
+                    "ci_low": low[i],
+                    "ci_high": high[i],
                     "ci_method": f"score, calibration's variance, {_effect_text(effect[i])}",
                     "null_value": goal[i],
-                    "p_value": found.p_values[i],
+                    "p_value": p_values[i],
                     "note": note,
                 }
             )
         sample = Sample(found.shares, goal, n / float(effect.mean()))
         if not pooled:
             self.samples[name] = sample
-        return [*made, against | self._distance([sample], name) | {"note": note}]
+            self.slacks[name] = slack
+        return [*made, against | self._distance([sample], name, [slack]) | {"note": note}]
+
+    def _slack(self, counts: NDArray[np.intp], found: CorrectedShares) -> float:
+        """Share of the images whose outcomes no mixture of classes explains; 0 where chance would explain it."""
+        assert self.confusion is not None
+        if found.fit_p >= MISFIT:
+            return 0.0
+        return float(np.abs(counts / counts.sum() - self.confusion.matrix @ found.shares).sum() / 2)
 
     def _without_estimate(self, base: Row, goal: NDArray[np.float64]) -> list[Row]:
         """The corrected rows and the distance where there is no verdict: NaN, with the status and its reason."""
@@ -215,12 +228,15 @@ class _Audit:
             return "no group has several prompts with several images: intervals speak of these prompts only"
         return ""
 
-    def _corrected_note(self, note: str, fit_p: float) -> str:
+    def _corrected_note(self, note: str, slack: float) -> str:
         notes = [note] if note else []
         if "+" in self.outcomes.attribute:
             notes.append("takes the scorers' errors to be independent of each other")
-        if fit_p < MISFIT:
-            notes.append("no mixture of classes explains these outcomes: the scorer errs differently here")
+        if slack:
+            notes.append(
+                f"no mixture of classes explains {slack:.0%} of the outcomes: the scorer errs differently here, "
+                "and the interval is wider by that much on each side"
+            )
         return "; ".join(notes)
 
     def _effects(self, functionals: NDArray[np.float64], pooled: bool, name: str) -> NDArray[np.float64]:
@@ -257,7 +273,16 @@ class _Audit:
             made.append(row)
         return made
 
-    def _distance(self, samples: Sequence[Sample], name: str) -> Row:
+    def _distance(self, samples: Sequence[Sample], name: str, slacks: Sequence[float]) -> Row:
+        """Mean distance of the samples; the interval reaches as near and as far as unexplained images allow."""
+        found = self._simulated(samples, name)
+        if not any(slacks):
+            return found
+        least = self._simulated([_nearer(s, slack) for s, slack in zip(samples, slacks, strict=True)], name)
+        high = min(1.0, found["ci_high"] + float(np.mean(slacks)))
+        return found | {"ci_low": least["ci_low"], "ci_high": high, "p_value": least["p_value"]}
+
+    def _simulated(self, samples: Sequence[Sample], name: str) -> Row:
         assert self.confusion is not None
         # A source of its own for each group, so that its numbers do not hang on the order of the others.
         key = zlib.crc32(f"{self.outcomes.attribute}/{name}".encode())
@@ -280,7 +305,7 @@ class _Audit:
         if not self.samples:
             status = "uncalibrated" if self.confusion is None or self._judged() else "insufficient"
             return row | {"status": status, "note": "no group has a distance"}
-        row |= self._distance(list(self.samples.values()), "mean") | {
+        row |= self._distance(list(self.samples.values()), "mean", list(self.slacks.values())) | {
             "measure": "representation.mean_distance"
         }
         note = "small samples pull the estimate up; the interval allows for that and may lie below it"
@@ -317,6 +342,12 @@ def _base(
         "status": "ok",
         "note": "",
     }
+
+
+def _nearer(sample: Sample, slack: float) -> Sample:
+    """The sample moved toward its target by a total variation of `slack`, or onto it."""
+    apart = max(float(np.abs(sample.shares - sample.target).sum()) / 2, 1e-12)
+    return Sample(sample.shares + (sample.target - sample.shares) * min(1.0, slack / apart), sample.target, sample.n)
 
 
 def _effect_text(effect: float) -> str:
