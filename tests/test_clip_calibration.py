@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tiny_clip import save_tiny
 
 from auditkit.clip.attributes import attribute, attributes
-from auditkit.clip.calibration import fit_calibration, load_calibration
+from auditkit.clip.calibration import SURE, fit_calibration, load_calibration
 from auditkit.clip.posteriors import calibration_error, decide, posteriors
 from auditkit.errors import CalibrationError, PluginError
 
@@ -85,12 +85,12 @@ def test_a_threshold_that_leaves_most_unknown_is_refused() -> None:
         fit(rng.normal(0, 0.02, (400, 2)), truth, [str(i) for i in range(400)])
 
 
-def test_classes_that_part_perfectly_need_no_unknown() -> None:
+def test_even_classes_that_part_perfectly_ask_for_three_to_one() -> None:
     truth = ["female", "male"] * 50
     cosines = np.array([[0.3, -0.3], [-0.3, 0.3]] * 50)
     found = fit(cosines, truth, [str(i) for i in range(100)])
     assert found.unknown_rate == found.labelled_error == 0
-    assert found.threshold == 0.5
+    assert found.threshold == SURE
 
 
 @pytest.mark.parametrize("case", ["one class", "few sources", "unknown class", "wrong shape", "nan"])
