@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int], None]
 """Called with (done, total) as a stage goes on."""
 
-WIDTH = 100
+WIDTH = 110
 
 
 def console(*, stderr: bool = False) -> Console:
-    """A console as wide as the terminal, or 100 columns where there is none (a pipe, a log)."""
+    """A console as wide as the terminal, or WIDTH columns where there is none (a pipe, a log)."""
     from rich.console import Console
 
     stream = sys.stderr if stderr else sys.stdout

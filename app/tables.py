@@ -1,4 +1,4 @@
-"""Measurements as tables for a terminal of 100 columns."""
+"""Measurements as tables for a terminal of 110 columns."""
 
 from __future__ import annotations
 
