@@ -106,7 +106,9 @@ def build(
     """
     if importlib.util.find_spec("resvg_py") is None:
         raise RunError(
-            "Rendering the corpus needs resvg_py.", where="resvg_py", mend="pip install 'auditkit-t2i[corpus]'"
+            "Rendering the corpus needs resvg_py.",
+            where="resvg_py",
+            mend="In the project's folder: pip install -e '.[corpus]'",
         )
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)

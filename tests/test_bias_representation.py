@@ -168,6 +168,8 @@ def test_outcomes_that_the_calibration_explains_in_part_widen_the_interval_by_th
     fits, departs = corrected(0.05), corrected(0.15)
     assert departs["status"] == "ok"
     assert "wider by that much" in departs["note"]
+    assert "widened" in departs["ci_method"]
+    assert "widened" not in fits["ci_method"]
     assert departs["ci_high"] - departs["ci_low"] > fits["ci_high"] - fits["ci_low"] + 0.1
     assert departs["p_value"] > fits["p_value"]
 

@@ -202,7 +202,7 @@ def test_without_resvg_the_error_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(RunError) as caught:
         build(tmp_path)
-    assert "auditkit-t2i[corpus]" in caught.value.mend
+    assert ".[corpus]" in caught.value.mend
 
 
 def test_reading_where_there_is_no_corpus_names_the_place(tmp_path):

@@ -174,6 +174,7 @@ class _Audit:
         nearest = goal + (found.shares - goal) * np.clip(slack / np.maximum(abs(found.shares - goal), 1e-12), 0, 1)
         p_values = corrected_shares(counts, self.confusion, effect=effect, df=df, null=nearest).p_values
         low, high = np.maximum(found.low - slack, 0), np.minimum(found.high + slack, 1)
+        method = "score, calibration's variance" + (", widened by the unexplained share" if slack else "")
         for i, c in enumerate(self.outcomes.classes):
             made.append(
                 against
@@ -183,7 +184,7 @@ class _Audit:
                     "estimate": found.shares[i],
                     "ci_low": low[i],
                     "ci_high": high[i],
-                    "ci_method": f"score, calibration's variance, {_effect_text(effect[i])}",
+                    "ci_method": f"{method}, {_effect_text(effect[i])}",
                     "null_value": goal[i],
                     "p_value": p_values[i],
                     "note": note,
