@@ -171,34 +171,56 @@ def measure(
     by: str | None = None,
     target: str | Path = "uniform",
     encoder: str = ENCODER,
+    encoders: Sequence[str] = (),
     attributes: Sequence[str] = ATTRIBUTES,
-    measures: Sequence[str] = ("representation",),
+    estimator: str = "adjusted-count",
+    measures: Sequence[str] = (),
+    replicates: int = 2000,
     seed: int = 0,
+    min_n: int = 20,
+    progress: bool | Progress = False,
 ) -> pd.DataFrame:
-    """Turn scores into estimates with intervals, and write them into the run.
+    """Turn scores into estimates with intervals, and write them into the run beside those of other measures.
 
     Args:
         by: the axis to group by; the spec's own `by`, else the first axis, by default.
-        target: what each group is held against: "uniform", "planted" or a CSV file.
+        target: what each group is held against: "uniform", "planted", a shipped table, a run or a CSV file.
         encoder: whose scores to use: its name, or its folder.
+        encoders: further ones, for measures that report their sensitivity to the encoder.
         attributes: joint ones are written with a plus, "gender+skin_tone".
+        estimator: how shares are corrected for the scorer's errors.
+        measures: names, as `auditkit plugins` lists them; every one that applies by default.
+        replicates: of bootstraps, permutations and simulated audits.
+        min_n: fewest images for a verdict.
 
     Returns:
-        Measurements, a row an estimate (columns in docs/architecture.md).
+        Measurements, a row an estimate (columns in docs/architecture.md); its `attrs["left_out"]` says which
+        measures did not apply to the run, and why.
+
+    Raises:
+        TableError, SpecError, PluginError.
 
     Example:
         table = measure(run, by="occupation", target="planted")
     """
-    import pandas as pd
-
-    from auditkit import registry
+    from auditkit.bias.base import Options
+    from auditkit.bias.measuring import measure_run
 
     run = find_run(run)
-    options: dict[str, Any] = {"by": by or grouping(run), "attributes": tuple(attributes), "seed": seed}
-    options |= {"target": str(target), **_measuring_encoder(encoder, attributes)}
-    parts = [registry.load("measures", name)(run, **options) for name in measures]
-    table = parts[0] if len(parts) == 1 else pd.concat(parts, ignore_index=True)
-    run.write_measurements(table)
+    options = Options(
+        by=by or grouping(run),
+        attributes=tuple(attributes),
+        encoders=tuple(encoders),
+        target=str(target),
+        estimator=estimator,
+        n_boot=replicates,
+        seed=seed,
+        min_n=min_n,
+        **_measuring_encoder(encoder, attributes),
+    )
+    with progress_bar("measure", progress) as show:
+        table, left_out = measure_run(run, options, list(measures) or None, progress=show)
+    table.attrs["left_out"] = left_out
     return table
 
 
@@ -345,11 +367,21 @@ def _measuring_encoder(encoder: str, attributes: Sequence[str]) -> dict[str, Any
 
     folder = None if encoder in bundled() else find_folder(encoder)
     if folder is None:
-        return {"encoder": encoder}
+        return {"encoder": encoder if encoder in bundled() else _short_name(encoder), "encoder_source": encoder}
     parts = {part for name in attributes for part in name.split("+")}
     found = {part: load_calibration(str(folder), part) for part in sorted(parts)}
     held = {part: calibration for part, calibration in found.items() if calibration is not None}
-    return {"encoder": slug(folder.name), "calibrations": held}
+    return {"encoder": slug(folder.name), "encoder_source": str(folder), "calibrations": held}
+
+
+def _short_name(encoder: str) -> str:
+    """The name that scores carry of `MODEL:FILE.safetensors` or `MODEL:TAG`."""
+    from auditkit.files import slug
+
+    model, _, weights = encoder.partition(":")
+    if not weights:
+        return encoder
+    return slug(f"{model.replace('/', '-')}-{Path(weights).stem if weights.endswith('.safetensors') else weights}")
 
 
 def _latest(folder: Path) -> Run:

@@ -97,6 +97,7 @@ SCORES = pa.DataFrameSchema(
         "in_domain": pa.Column("boolean", nullable=True),
         "domain_distance": _number(),
         r"^p_.+$": pa.Column(float, _SHARE, regex=True),
+        r"^v_[a-z0-9_]+$": pa.Column(float, regex=True, required=False, nullable=True),
     },
     checks=[
         pa.Check(_posteriors_sum, error="the posteriors p_<class> sum to 1"),
@@ -106,7 +107,8 @@ SCORES = pa.DataFrameSchema(
     strict=True,
     coerce=True,
 )
-"""A row for each image, of one scorer with one encoder. Posteriors p_<class> are in [0, 1], sum 1."""
+"""A row for each image, of one scorer with one encoder. Posteriors p_<class> are in [0, 1], sum 1; v_<name> are
+measured values in units of the scorer's own, such as the typology angle v_ita in degrees."""
 
 MEASUREMENTS = pa.DataFrameSchema(
     {
@@ -118,6 +120,7 @@ MEASUREMENTS = pa.DataFrameSchema(
         "group_by": _text(),
         "group": _text(),
         "reference": _text(nullable=True),
+        "encoder": pa.Column(str, nullable=True, required=False),
         "n_images": _count(),
         "n_prompts": _count(),
         "estimate": _number(),
@@ -234,3 +237,19 @@ def read_parquet(path: Path) -> arrow.Table:
             mend="upgrade auditkit",
         )
     return table
+
+
+def parquet_metadata(path: Path) -> dict[bytes, bytes]:
+    """The metadata of a table that `write_parquet` wrote, without reading its rows.
+
+    Raises:
+        TableError: the file is damaged.
+    """
+    try:
+        return dict(parquet.read_schema(path).metadata or {})
+    except (OSError, arrow.ArrowException) as error:
+        raise TableError(
+            f"the table is damaged: {error}",
+            where=path,
+            mend="delete it and run the step that makes it again",
+        ) from error

@@ -95,7 +95,8 @@ def read_measurements(run: Run) -> pd.DataFrame:
 
 def grouping(measurements: pd.DataFrame) -> str:
     """The axis that the measurements group by, or `all` when they hold only the whole run."""
-    axes = [name for name in measurements["group_by"].unique() if name != WHOLE]
+    rows = measurements[measurements["measure"] == "representation.share"]
+    axes = [name for name in rows["group_by"].unique() if name != WHOLE]
     return str(axes[0]) if axes else WHOLE
 
 

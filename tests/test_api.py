@@ -44,21 +44,20 @@ def test_the_spec_says_what_a_run_is_grouped_by(tmp_path):
     assert api.grouping(synthetic_run.make_run(tmp_path, images_per_prompt=1, measured=False)) == "occupation"
 
 
-def test_measure_writes_what_it_returns(tmp_path, monkeypatch):
-    made = synthetic_run.make_run(tmp_path, images_per_prompt=2)
-    table = made.measurements()
-    (made.path / "measurements.parquet").unlink()
-    asked = {}
-
-    def known(run, **options):
-        asked.update(options)
-        return table
-
-    monkeypatch.setattr("auditkit.registry.load", lambda group, name: known)
-    assert len(api.measure(made, target="planted", attributes=["gender"])) == len(table)
+def test_measure_writes_what_it_returns(tmp_path):
+    made = synthetic_run.make_run(tmp_path, measured=False)
+    table = api.measure(made, attributes=["gender"], measures=["representation"], replicates=20)
+    assert len(table)
+    assert table["measure"].str.startswith("representation.").all()
     assert len(made.measurements()) == len(table)
-    assert asked["by"] == "occupation"
-    assert (asked["target"], asked["attributes"]) == ("planted", ("gender",))
+
+
+def test_measuring_again_keeps_the_rows_of_other_measures(tmp_path):
+    made = synthetic_run.make_run(tmp_path)
+    strange = made.measurements().assign(measure="another.share")
+    made.write_measurements(strange)
+    fresh = api.measure(made, attributes=["gender"], measures=["representation"], replicates=20)
+    assert len(made.measurements()) == len(fresh) + len(strange)
 
 
 def test_an_unknown_measure_is_a_plugin_error(tmp_path):

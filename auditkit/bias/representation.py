@@ -12,10 +12,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from auditkit.bias.base import ALL, COLUMNS, Options
+from auditkit.bias.base import groups as find_groups
 from auditkit.bias.outcomes import UNKNOWN, CalibrationTable, Outcomes, read_confusion, read_outcomes
-from auditkit.bias.targets import ALL, Target, load_target
+from auditkit.bias.targets import Target, load_target
 from auditkit.clip.domain import Domain
-from auditkit.errors import TableError
 from auditkit.stats.confusion import Confusion
 from auditkit.stats.corrected import CorrectedShares, corrected_shares, inverse
 from auditkit.stats.design import Clustering, clustering, stratified_effect
@@ -75,7 +76,7 @@ def measure(
         SpecError: the target does not hold.
     """
     images = run.images()
-    groups = _groups(run, images, by)
+    groups = find_groups(run, images, by)
     goal = load_target(target, run, by=by, attributes=attributes)
     rows: list[Row] = []
     for attribute in attributes:
@@ -84,29 +85,39 @@ def measure(
         audit = _Audit(run.id, by, images, groups, outcomes, confusion, reason, goal, n_boot, seed, min_n)
         rows += _adjusted(audit.rows(), len(outcomes.classes))
     rows += _fidelity(run, images, groups, by, encoder, min_n)
-    return pd.DataFrame(rows, columns=COLUMNS)
+    return pd.DataFrame([each | {"encoder": encoder} for each in rows], columns=COLUMNS)
 
 
-COLUMNS = [
-    "run_id", "measure", "measure_version", "attribute", "category", "group_by", "group", "reference",
-    "n_images", "n_prompts", "estimate", "ci_low", "ci_high", "ci_method", "null_value",
-    "p_value", "p_holm", "p_bh", "unit", "direction", "status", "note",
-]  # fmt: skip
+class Representation:
+    """Who is shown, by group: shares corrected for the scorer's errors, beside a target."""
 
+    name = "representation"
+    version = VERSION
+    title = "Who is shown: shares by group, beside a target"
 
-def _groups(run: Run, images: pd.DataFrame, by: str) -> dict[str, NDArray[np.bool_]]:
-    """Which images each group has, in the order in which they first appear; empty for `all`."""
-    if by == ALL:
-        return {}
-    axes = [column.removeprefix("axis_") for column in images.columns if column.startswith("axis_")]
-    if by not in axes:
-        raise TableError(
-            f"The run has no axis '{by}'.",
-            where=f"run {run.id}",
-            mend=f"measure by one of: {', '.join([*axes, ALL])}",
+    def applies(self, run: Run, options: Options) -> str:
+        tables = run.scores()
+        parts = {part for name in options.attributes for part in name.split("+")}
+        missing = sorted(part for part in parts if f"{part}@{options.encoder}" not in tables)
+        if missing:
+            return f"no scores of {', '.join(missing)} by {options.encoder}: auditkit score {run.id}"
+        return ""
+
+    def measure(self, run: Run, options: Options) -> pd.DataFrame:
+        return measure(
+            run,
+            by=options.by,
+            attributes=options.attributes,
+            encoder=options.encoder,
+            target=options.target,
+            n_boot=options.n_boot,
+            seed=options.seed,
+            min_n=options.min_n,
+            calibrations=options.calibrations,
         )
-    column = images[f"axis_{by}"]
-    return {str(value): (column == value).to_numpy(bool) for value in column.dropna().unique()}
+
+
+representation = Representation()
 
 
 @dataclass

@@ -22,6 +22,7 @@ from auditkit.schemas import (
     SCHEMA_VERSION,
     SCORES,
     check,
+    parquet_metadata,
     read_parquet,
     read_table,
     write_parquet,
@@ -168,6 +169,14 @@ class Run:
         column = table["embedding"].combine_chunks()
         array = np.asarray(column.flatten(), dtype=np.float32).reshape(len(table), -1)
         return table["id"].to_pylist(), array
+
+    def embeddings_fingerprint(self, encoder: str) -> str | None:
+        """The fingerprint that the encoder's embeddings were written with, or None where there are none."""
+        path = self._embeddings_path(encoder)
+        if not path.is_file():
+            return None
+        metadata = parquet_metadata(path)
+        return metadata.get(b"fingerprint", b"").decode()
 
     def write_embeddings(
         self, encoder: str, ids: Sequence[str], array: np.ndarray, *, fingerprint: str = ""

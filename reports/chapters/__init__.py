@@ -1,0 +1,40 @@
+"""The report's chapters, one file a measure; each is there only where the run has measurements of it."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+from reports.chapters.base import Chapter, Figure, Pictures, Table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from auditkit.runs import Run
+
+__all__ = ["ORDER", "Chapter", "Figure", "Pictures", "Table", "chapters"]
+
+ORDER = (
+    "divergence",
+    "intersections",
+    "missingness",
+    "presence",
+    "skin_pixels",
+    "association",
+    "setting",
+    "clusters",
+    "discovery",
+    "quality",
+)
+"""Modules of this package, each with a function `chapter`, in the order in which a reader meets them."""
+
+
+def chapters(measurements: pd.DataFrame, run: Run) -> list[Chapter]:
+    """The chapters that the measurements have something for."""
+    present = set(measurements["measure"].str.partition(".")[0])
+    made = (
+        importlib.import_module(f"reports.chapters.{name}").chapter(measurements, run)
+        for name in ORDER
+        if name in present
+    )
+    return [chapter for chapter in made if chapter is not None]
