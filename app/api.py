@@ -31,6 +31,7 @@ RUNS = Path("runs")
 ENCODER = "personas-clip"
 SCORERS = ["gender", "skin_tone", "occupation"]
 ATTRIBUTES = ["gender", "skin_tone"]
+ESTIMATOR = "adjusted-count"
 
 
 @dataclass
@@ -173,7 +174,7 @@ def measure(
     encoder: str = ENCODER,
     encoders: Sequence[str] = (),
     attributes: Sequence[str] = ATTRIBUTES,
-    estimator: str = "adjusted-count",
+    estimator: str = ESTIMATOR,
     measures: Sequence[str] = (),
     replicates: int = 2000,
     seed: int = 0,
@@ -224,6 +225,40 @@ def measure(
     return table
 
 
+def compare(
+    first: Run | str | Path,
+    second: Run | str | Path,
+    *,
+    by: str | None = None,
+    encoder: str = ENCODER,
+    attributes: Sequence[str] = ATTRIBUTES,
+    replicates: int = 2000,
+    seed: int = 0,
+    min_n: int = 20,
+) -> pd.DataFrame:
+    """What changed from the first run to the second, paired by prompt and seed; nothing is written.
+
+    Returns:
+        Measurements with the first run as reference: `comparison.difference`, corrected shares of the second less
+        those of the first, and `comparison.flips`, as classified, with tests that take prompts as clusters.
+
+    Raises:
+        TableError: the runs share no prompts, or scores are missing.
+
+    Example:
+        compare(run, fair)
+    """
+    from auditkit.bias.base import Options
+    from auditkit.bias.comparison import compare as paired
+
+    a, b = find_run(first), find_run(second)
+    options = Options(
+        by=by or grouping(b), attributes=tuple(attributes), n_boot=replicates, seed=seed, min_n=min_n,
+        **_measuring_encoder(encoder, attributes),
+    )  # fmt: skip
+    return paired(a, b, options)
+
+
 def report(run: Run | str | Path, *, out: str | Path | None = None) -> Path:
     """Write the run's report: a self-contained HTML page with a CSV and a JSON file beside it.
 
@@ -252,6 +287,7 @@ def audit(
     target: str | Path = "uniform",
     encoder: str = ENCODER,
     attributes: Sequence[str] = ATTRIBUTES,
+    estimator: str = ESTIMATOR,
     device: str = "auto",
     batch_size: int | None = None,
     progress: bool | Progress = False,
@@ -286,7 +322,9 @@ def audit(
     at = timed("generate", start)
     score(run, encoder=encoder, device=device, progress=progress)
     at = timed("score", at)
-    table = measure(run, by=by, target=target, encoder=encoder, attributes=attributes)
+    table = measure(
+        run, by=by, target=target, encoder=encoder, attributes=attributes, estimator=estimator, progress=progress
+    )
     at = timed("measure", at)
     page = report(run)
     at = timed("report", at)

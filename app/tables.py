@@ -6,11 +6,14 @@ from typing import TYPE_CHECKING
 
 from app import output
 from reports import tables, words
+from reports.chapters import chapters
 
 if TYPE_CHECKING:
     import pandas as pd
     from rich.table import Table
     from rich.text import Text
+
+    from auditkit.runs import Run
 
 SIDE_BY_SIDE = 2  # attributes that fit beside one another
 
@@ -30,6 +33,46 @@ def notes(measurements: pd.DataFrame) -> list[str]:
     views = [tables.view(measurements, name) for name in tables.attributes(measurements)]
     plain = [sentence for view in views for sentence in words.uncorrected(view)]
     return [*words.silences(views), *plain]
+
+
+def findings(run: Run, measurements: pd.DataFrame) -> list[tuple[str, str]]:
+    """What each measure beyond representation found: its chapter's title and its sentences."""
+    return [(chapter.title, " ".join(chapter.lead)) for chapter in chapters(measurements, run)]
+
+
+def comparison_tables(measurements: pd.DataFrame) -> list[Table]:
+    """A row a group and class: pairs, difference of corrected shares, pairs that flipped, Holm p, status."""
+    made = []
+    for attribute, rows in measurements.groupby("attribute", sort=False):
+        key = ["group", "category"]
+        change = rows[rows["measure"] == "comparison.difference"].set_index(key)
+        flips = rows[rows["measure"] == "comparison.flips"].set_index(key)
+        classes = list(dict.fromkeys(rows["category"]))
+        shown = classes[:1] if len(classes) == 2 else classes
+        cells = []
+        for group, category in change.index:
+            if category not in shown:
+                continue
+            row, flip = change.loc[(group, category)], flips.loc[(group, category)]
+            known = row["estimate"] == row["estimate"]
+            span = words.interval(row["ci_low"], row["ci_high"])
+            moved = f"{100 * row['estimate']:+.0f} {span}" if known else words.MISSING
+            name = words.group_name(group)
+            cells.append([
+                name, words.name(category), str(row["n_images"]), moved, f"{100 * flip['estimate']:+.0f}",
+                words.p_value(row["p_holm"]), _status([row["status"]]),
+            ])  # fmt: skip
+        noun = words.group_noun(str(rows["group_by"].iloc[0]))
+        heads = [noun, "class", ">pairs", ">change in points", ">as classified"]
+        title = f"Perceived {words.name(str(attribute))}: what changed"
+        table = output.table([*heads, ">p (Holm)", "status"], cells, title=title)
+        table.caption = (
+            "Change of the corrected share [95% interval], p: Holm's. As classified: pairs that gained the class less "
+            "pairs that lost it, in points."
+        )
+        table.caption_justify = "left"
+        made.append(table)
+    return made
 
 
 def _table(views: list[tables.View]) -> Table:

@@ -11,7 +11,7 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-_VERBS = ("generate", "import_folder", "score", "measure", "audit", "report", "open_run", "list_runs")
+_VERBS = ("generate", "import_folder", "score", "measure", "compare", "audit", "report", "open_run", "list_runs")
 
 __all__ = ["__version__", *_VERBS]  # noqa: PLE0604  (they are strings)
 

@@ -8,9 +8,11 @@ from typing import Any
 import pandas as pd
 
 from auditkit.files import write_atomic
+from auditkit.images import open_image
 from auditkit.runs import Run, open_run
 from auditkit.schemas import SCHEMA_VERSION
 from reports import charts, contact, prose, render, tables, words
+from reports.chapters import Chapter, Figure, Pictures, chapters
 from reports.origin import origin
 from reports.tables import WHOLE, View
 
@@ -70,6 +72,7 @@ def assemble(run: Run, measurements: pd.DataFrame) -> dict[str, Any]:
     drawn = [_chart(view) for view in single]
     keys = [f"{view.attribute}@{source.encoders.get(view.attribute, '')}" for view in single]
     sheets = contact.sheets(run, by=by, scores=keys)
+    found = chapters(measurements, run)
     matched = words.matched(fidelity)
     recovered = words.recovered(recoverable)
     return {
@@ -78,7 +81,7 @@ def assemble(run: Run, measurements: pd.DataFrame) -> dict[str, Any]:
         "run_id": run.id,
         "version": source.versions.get("auditkit", ""),
         "origin": source,
-        "contents": _contents(drawn),
+        "contents": _contents(drawn, found),
         "noun": words.group_noun(by),
         "digits": 1 if float(views[0].shares["n_images"].median()) >= 400 else 0,
         "target": words.target_name(target),
@@ -100,6 +103,7 @@ def assemble(run: Run, measurements: pd.DataFrame) -> dict[str, Any]:
         ],
         "tables": [_table(view) for view in single],
         "joint": [view.attribute for view in views if view not in single],
+        "chapters": [_drawn(run, one) for one in found],
         "sheets": sheets,
         "anchors": {sheet.group: f"images-{index}" for index, sheet in enumerate(sheets, 1)},
         "captions": any(one.caption for sheet in sheets for one in sheet.thumbnails),
@@ -163,11 +167,31 @@ def _reading(views: list[View], group: str) -> str:
     return ""
 
 
-def _contents(drawn: list[dict[str, str]]) -> list[tuple[str, str]]:
+def _drawn(run: Run, chapter: Chapter) -> dict[str, Any]:
+    """A chapter with its pictures read, as plain values."""
+    blocks: list[dict[str, Any]] = []
+    for block in chapter.blocks:
+        if isinstance(block, Pictures):
+            uris = [contact.data_uri(open_image(run.image_path(id)), size=96) for id in block.ids]
+            shown = [
+                {"uri": uri, "alt": caption or f"image {id[:8]}", "caption": caption}
+                for uri, id, caption in zip(uris, block.ids, block.captions, strict=True)
+            ]
+            blocks.append({"kind": "pictures", "heading": block.heading, "thumbnails": shown})
+        elif isinstance(block, Figure):
+            blocks.append(vars(block) | {"kind": "figure"})
+        else:
+            numeric = block.numeric or [False] * len(block.columns)
+            blocks.append(vars(block) | {"kind": "table", "numeric": numeric})
+    return {"id": chapter.id, "title": chapter.title, "lead": chapter.lead, "blocks": blocks, "notes": chapter.notes}
+
+
+def _contents(drawn: list[dict[str, str]], found: list[Chapter]) -> list[tuple[str, str]]:
     before = [("summary", "Summary"), ("how-to-read", "How to read this")]
     after = [
         ("distances", "Distance to the target"),
         ("shares", "All shares"),
+        *((f"chapter-{one.id}", one.title) for one in found),
         ("images", "The images"),
         ("instrument", "Instrument check"),
         ("methods", "Methods"),

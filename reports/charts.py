@@ -78,23 +78,23 @@ def shares_chart(view: View, *, width: int = 900) -> alt.Chart | alt.FacetChart 
         layers.append(above.encode(x=alt.value(0), y=y, text="label:N"))
     layered = alt.layer(*layers).properties(width=max(90, panel), height=alt.Step(20 if wide else 32))
     if not many:
-        return _styled(layered.properties(data=_data(frame)), legend_columns=5 if wide else 1)
+        return styled(layered.properties(data=inline(frame)), legend_columns=5 if wide else 1)
     heads = {category: name(category) for category in view.shown}
     faceted = layered.facet(
         facet=alt.Facet("head:N", sort=list(heads.values()), title=None),
         columns=columns,
-        data=_data(frame.assign(head=frame["category"].map(heads))),
+        data=inline(frame.assign(head=frame["category"].map(heads))),
         spacing=28 if wide else 14,
     )
-    return _styled(faceted, legend_columns=5 if wide else 1)
+    return styled(faceted, legend_columns=5 if wide else 1)
 
 
 def recovery_chart(view: View, *, width: int = 420) -> alt.LayerChart:
     """Planted share against recovered share with its interval: on the diagonal, the instrument is right."""
     frame = view.shares[view.shares["category"].isin(view.shown) & view.shares["covered"].notna()].copy()
     frame["mark"] = np.where(frame["covered"].astype(bool), COVERS, MISSES)
-    base, side = alt.Chart(_data(frame)), width - 70
-    ends = alt.Chart(_data(pd.DataFrame({"at": [0.0, 1.0]})))
+    base, side = alt.Chart(inline(frame)), width - 70
+    ends = alt.Chart(inline(pd.DataFrame({"at": [0.0, 1.0]})))
     diagonal = ends.mark_line(color=INK, strokeDash=[3, 3], strokeWidth=1).encode(x="at:Q", y="at:Q")
     x = alt.X("planted:Q", axis=PERCENT).title("Planted share").scale(domain=[0, 1])
     y = alt.Y("low:Q", axis=PERCENT).title("Recovered share").scale(domain=[0, 1])
@@ -102,7 +102,7 @@ def recovery_chart(view: View, *, width: int = 420) -> alt.LayerChart:
     dots = base.mark_point(opacity=1, strokeWidth=1.6).encode(
         x=x, y="corrected:Q", tooltip=TOOLTIP, **_looks("mark", [COVERS, MISSES])
     )
-    return _styled(alt.layer(diagonal, bars, dots).properties(width=side, height=side), legend_columns=1)
+    return styled(alt.layer(diagonal, bars, dots).properties(width=side, height=side), legend_columns=1)
 
 
 def to_svg(chart: Any) -> str:
@@ -186,12 +186,12 @@ def _top(frame: pd.DataFrame) -> float:
     return float(np.clip(np.ceil(4 * np.nan_to_num(drawn)) / 4, 0.5, 1))
 
 
-def _data(frame: pd.DataFrame) -> alt.InlineData:
+def inline(frame: pd.DataFrame) -> alt.InlineData:
     """Inline values with null for what is missing."""
     return alt.InlineData(values=json.loads(frame.to_json(orient="records")))
 
 
-def _styled(chart: Any, *, legend_columns: int) -> Any:
+def styled(chart: Any, *, legend_columns: int) -> Any:
     """Axes, type and legend that every chart shares."""
     return (
         chart.configure(font=FONT, background="#ffffff", padding=4)

@@ -33,6 +33,7 @@ def environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     made.filters |= {
+        "svg": svg_uri,
         "percent": words.percent,
         "p_value": words.p_value,
         "name": words.name,

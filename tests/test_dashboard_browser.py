@@ -69,7 +69,7 @@ def open_view(page, url: str) -> None:
     page.locator('[data-testid="stApp"][data-test-script-state="notRunning"]').wait_for(timeout=30_000)
 
 
-@pytest.mark.parametrize("path", ["", "bias", "gallery", "image"])
+@pytest.mark.parametrize("path", ["", "bias", "measures", "gallery", "image"])
 def test_every_view_opens_cleanly_and_is_accessible(page, address, run, path):
     from axe_playwright_python.sync_playwright import Axe
 

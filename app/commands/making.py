@@ -123,7 +123,7 @@ def audit(
 
     def show() -> None:
         out = output.console()
-        show_measurements(done.measurements)
+        show_measurements(done.run, done.measurements)
         took = ", ".join(f"{stage} {output.duration(seconds)}" for stage, seconds in done.seconds.items())
         out.print(f"Took {output.duration(sum(done.seconds.values()))}: {took}.")
         out.print(f"Report: {done.report}", style="bold", soft_wrap=True)

@@ -9,9 +9,21 @@ import typer
 
 from app import api, output
 from app.commands.base import Answer, DeviceOption, EncoderOption, RunArgument, RunsOption, verb
+from auditkit.files import write_atomic
 
 ByOption = Annotated[str | None, typer.Option(help="The axis to group by; the spec's own by default.")]
-TargetOption = Annotated[str, typer.Option(help="uniform, planted, or a CSV file of shares.")]
+TargetOption = Annotated[
+    str,
+    typer.Option(help="uniform, planted, a shipped table (auditkit targets), a run, or a CSV file of shares."),
+]
+EstimatorOption = Annotated[
+    str,
+    typer.Option(help="How shares are corrected for the classifier's errors: adjusted-count, em, bayesian, ppi, ..."),
+]
+MeasureOption = Annotated[
+    list[str],
+    typer.Option("--measure", "-m", help="Repeat for more; by default every measure that applies to the run."),
+]
 AttributeOption = Annotated[
     list[str],
     typer.Option("--attribute", "-a", help="Repeat for more; gender+skin_tone measures them jointly."),
@@ -29,6 +41,9 @@ def register(app: typer.Typer) -> None:
         rich_help_panel=panel,
         epilog="Example: auditkit measure latest --by occupation --target planted",
     )(verb(measure))
+    app.command(
+        "compare", rich_help_panel=panel, epilog="Example: auditkit compare runs/before runs/after --by occupation"
+    )(verb(compare))
     app.command("report", rich_help_panel=panel, epilog="Example: auditkit report latest --out audit/")(
         verb(report)
     )
@@ -64,18 +79,76 @@ def measure(
     target: TargetOption = "uniform",
     encoder: EncoderOption = api.ENCODER,
     attribute: AttributeOption = api.ATTRIBUTES,
+    measure: MeasureOption = [],  # noqa: B006
+    estimator: EstimatorOption = api.ESTIMATOR,
+    also: Annotated[
+        list[str], typer.Option("--also-encoder", help="A further encoder, to see how far findings hang on it.")
+    ] = [],  # noqa: B006
+    replicates: Annotated[
+        int, typer.Option(min=20, help="Replicates of bootstraps, permutations, simulations.")
+    ] = 2000,
+    seed: Annotated[int, typer.Option(help="Of every random draw of the measuring.")] = 0,
+    min_n: Annotated[int, typer.Option(min=1, help="Fewest images of a group for a verdict.")] = 20,
     runs: RunsOption = api.RUNS,
 ) -> Answer:
-    """Turn scores into shares with intervals and distances to a target, and write them into the run."""
+    """Turn scores into estimates with intervals, every measure that applies, and write them into the run."""
     found = api.find_run(run, folder=runs)
-    measurements = api.measure(found, by=by, target=target, encoder=encoder, attributes=attribute)
+    measurements = api.measure(
+        found,
+        by=by,
+        target=target,
+        encoder=encoder,
+        encoders=also,
+        attributes=attribute,
+        estimator=estimator,
+        measures=measure,
+        replicates=replicates,
+        seed=seed,
+        min_n=min_n,
+        progress=True,
+    )
 
     def show() -> None:
-        show_measurements(measurements)
+        show_measurements(found, measurements)
         output.console().print(f"Next: auditkit report {found.path}", soft_wrap=True)
 
     _note_seal(found)
-    return Answer({"run": found.id, "measurements": measurements}, show)
+    left_out = measurements.attrs["left_out"]
+    return Answer({"run": found.id, "measurements": measurements, "left_out": left_out}, show)
+
+
+def compare(
+    first: Annotated[str, typer.Argument(help="The run to compare with: a folder, an id, or 'latest'.")],
+    second: Annotated[str, typer.Argument(help="The run that is compared.")],
+    by: ByOption = None,
+    encoder: EncoderOption = api.ENCODER,
+    attribute: AttributeOption = api.ATTRIBUTES,
+    replicates: Annotated[int, typer.Option(min=20, help="Replicates of the bootstrap and of the test.")] = 2000,
+    seed: Annotated[int, typer.Option(help="Of every random draw.")] = 0,
+    min_n: Annotated[int, typer.Option(min=1, help="Fewest images of a group for a verdict.")] = 20,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="A CSV file for the whole table.")] = None,
+    runs: RunsOption = api.RUNS,
+) -> Answer:
+    """Hold two runs of the same prompts beside each other, image by image: what changed, and is it chance?"""
+    a, b = api.find_run(first, folder=runs), api.find_run(second, folder=runs)
+    found = api.compare(
+        a, b, by=by, encoder=encoder, attributes=attribute, replicates=replicates, seed=seed, min_n=min_n
+    )
+    if out is not None:
+        write_atomic(out, found.to_csv(index=False).encode())
+
+    def show() -> None:
+        from app.tables import comparison_tables
+
+        for part in comparison_tables(found):
+            output.console().print(part)
+        for note in dict.fromkeys(found.loc[found["measure"] == "comparison.difference", "note"]):
+            if note:
+                output.console().print(f"Note: {note}.", markup=False)
+        if out is not None:
+            output.console().print(f"Table: {out}", soft_wrap=True)
+
+    return Answer({"first": a.id, "second": b.id, "measurements": found}, show)
 
 
 def report(
@@ -90,15 +163,24 @@ def report(
     return Answer({"report": page}, lambda: output.console().print(f"Report: {page}", soft_wrap=True))
 
 
-def show_measurements(measurements: Any) -> None:
-    """The table of an audit and what it leaves open."""
-    from app.tables import audit_tables, notes
+def show_measurements(run: api.Run, measurements: Any) -> None:
+    """The table of an audit, what each further measure found, and what is left open."""
+    from app.tables import audit_tables, findings, notes
 
     out = output.console()
-    for part in audit_tables(measurements):
-        out.print(part)
-    for note in notes(measurements):
-        out.print(note, markup=False)
+    if (measurements["measure"] == "representation.share").any():
+        for part in audit_tables(measurements):
+            out.print(part)
+        for note in notes(measurements):
+            out.print(note, markup=False)
+    for title, sentences in findings(run, measurements):
+        out.print(f"\n{title}", style="bold", markup=False)
+        out.print(sentences, markup=False)
+    left_out = measurements.attrs.get("left_out", {})
+    if left_out:
+        out.print("\nNot measured:", style="bold")
+        for name, reason in left_out.items():
+            out.print(f"  {name}: {reason}", markup=False)
 
 
 def _note_seal(run: api.Run) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from app.dashboard.views import bias, gallery, home, image
+from app.dashboard.views import bias, gallery, home, image, measures
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,7 @@ class View:
 VIEWS = (
     View("home", "Runs", ":material/home:", home.render),
     View("bias", "Representation", ":material/bar_chart:", bias.render),
+    View("measures", "Measures", ":material/straighten:", measures.render),
     View("gallery", "Gallery", ":material/grid_view:", gallery.render),
     View("image", "Image", ":material/image:", image.render),
 )
