@@ -129,8 +129,12 @@ def build(
     return path
 
 
-def read(path: str | Path) -> pd.DataFrame:
-    """The corpus table that `build` wrote; `path` is its folder or the file. TableError where it is not one."""
+def read(path: str | Path, *, split: str = "") -> pd.DataFrame:
+    """The corpus table that `build` wrote; `path` is its folder or the file. TableError where it is not one.
+
+    Args:
+        split: a word that draws another hold-out than the stored one.
+    """
     path = Path(path)
     path = path / "corpus.parquet" if path.is_dir() else path
     if not path.is_file():
@@ -146,7 +150,7 @@ def read(path: str | Path) -> pd.DataFrame:
         raise TableError(
             f"The corpus lacks the columns {sorted(missing)}.", where=path, mend="auditkit corpus build"
         )
-    return table
+    return table.assign(split=_split(table, split)) if split else table
 
 
 def _install(folder: Path) -> Path:
@@ -259,9 +263,12 @@ def _person(name: str) -> dict[str, str] | None:
     return {"gender": gender, "skin_tone": tone, "concept": concept, "occupation": occupation, "slug": base}
 
 
-def _split(table: pd.DataFrame) -> pd.Series:
+def _split(table: pd.DataFrame, salt: str = "") -> pd.Series:
     """Hold out one training style for each (concept, gender form, tone), chosen by hash: 3 in 5 of those cells
-    calibrate the instrument, 2 in 5 test it. Every combination stays in training in its other styles."""
+    calibrate the instrument, 2 in 5 test it. Every combination stays in training in its other styles.
+
+    Another salt holds out other drawings, for an encoder that is to judge independently of the first.
+    """
     split = pd.Series("train", index=table.index)
     trains = {style.name for style in STYLES if style.trains}
     split[~table["style"].isin(trains)] = "unseen"
@@ -269,7 +276,7 @@ def _split(table: pd.DataFrame) -> pd.Series:
     for cell, group in people.groupby(["concept", "gender", "skin_tone"], sort=True):
         if len(group) < 3:
             continue
-        digest = hashlib.sha256("|".join(map(str, cell)).encode()).digest()
+        digest = hashlib.sha256((salt + "|".join(map(str, cell))).encode()).digest()
         held = group.sort_values("style").index[digest[0] % len(group)]
         split[held] = "calibration" if digest[1] % 5 < 3 else "test"
     return split

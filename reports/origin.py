@@ -62,7 +62,8 @@ def origin(run: Run, measurements: pd.DataFrame, *, by: str, target: str) -> Ori
     generator = record.get("generator") or {}
     images = run.images()
     encoders = {str(t["scorer"].iloc[0]): str(t["encoder"].iloc[0]) for t in scores.values() if len(t)}
-    attributes = list(dict.fromkeys(measurements["attribute"]))
+    shares = measurements["measure"] == "representation.share"
+    attributes = list(dict.fromkeys(measurements.loc[shares, "attribute"]))
     # Only what was corrected by its confusion matrix is shown with it; occupation serves as a check alone.
     rows = measurements["measure"] == "representation.corrected"
     corrected = set("+".join(measurements.loc[rows, "attribute"]).split("+"))
@@ -95,7 +96,14 @@ def origin(run: Run, measurements: pd.DataFrame, *, by: str, target: str) -> Ori
 
 
 def measured_encoder(run: Run, measurements: pd.DataFrame) -> str:
-    """The encoder whose scores give the measured shares; a run may hold scores of several."""
+    """The encoder whose scores give the measured shares; a run may hold scores of several.
+
+    Rows say it themselves; those of auditkit 0.1.0 did not, and there it is inferred from the shares.
+    """
+    shares = measurements["measure"].str.startswith("representation.")
+    said = measurements.loc[shares, "encoder"].dropna().unique() if "encoder" in measurements else []
+    if len(said) and said[0]:
+        return str(said[0])
     tables = run.scores()
     encoders = list(dict.fromkeys(key.rpartition("@")[2] for key in tables))
     rows = measurements[

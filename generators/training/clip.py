@@ -36,6 +36,7 @@ def train(
     schedule: loop.Schedule,
     *,
     device: str,
+    patch: int = 8,
     progress: loop.Progress | None = None,
 ) -> Path:
     """Train on the corpus's training rows; write the encoder folder to `<out>/export` (fp16 safetensors).
@@ -61,7 +62,7 @@ def train(
     tokenizer = SimpleTokenizer(bpe_path=str(bpe), context_length=TEXT["context_length"])
     config = {
         "embed_dim": EMBED,
-        "vision_cfg": VISION,
+        "vision_cfg": VISION | {"patch_size": patch},
         "text_cfg": TEXT | {"vocab_size": tokenizer.vocab_size},
     }
     model = CLIP(**config, quick_gelu=False).to(device)  # type: ignore[arg-type]

@@ -27,6 +27,9 @@ Seed = Annotated[int, typer.Option(help="Seed of weights and draws.")]
 Bf16 = Annotated[
     bool | None, typer.Option("--bf16/--float32", help="Compute in bfloat16; by default on CUDA only.")
 ]
+Split = Annotated[
+    str, typer.Option(help="A word that draws another hold-out of the corpus, for a second encoder that judges.")
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 
 
@@ -78,8 +81,10 @@ def clip(
     seed: Seed = 0,
     bf16: Bf16 = None,
     device: Device = "auto",
+    split: Split = "",
+    patch: Annotated[int, typer.Option(help="Pixels a side of a patch; a divisor of 96.")] = 8,
 ) -> None:
-    """Train the encoder `personas-clip`; calibrate it with `auditkit train calibrate`.
+    """Train the encoder `personas-clip`, or a second one on another split; calibrate it with `train calibrate`.
 
     Example: auditkit train clip --corpus corpus --batch 128 --minutes 60
     """
@@ -88,7 +93,8 @@ def clip(
 
     schedule = _schedule(steps, minutes, batch, lr, seed, bf16, ema=0.998, weight_decay=0.1)
     with _Bar("clip") as bar:
-        folder = trainer.train(corpora.read(corpus), out, schedule, device=_device(device), progress=bar)
+        table = corpora.read(corpus, split=split)
+        folder = trainer.train(table, out, schedule, device=_device(device), patch=patch, progress=bar)
     _done(folder, out)
 
 
@@ -138,6 +144,7 @@ def calibrate(
     encoder: Annotated[Path, typer.Option(help="The encoder's folder.")],
     corpus: Corpus = Path("corpus"),
     vae: Annotated[Path, typer.Option(help="The trained autoencoder.")] = Path("training/autoencoder/vae"),
+    split: Split = "",
 ) -> None:
     """Calibrate an encoder on the corpus's held-out cells, and print how it does on the cells kept for testing.
 
@@ -146,7 +153,7 @@ def calibrate(
     from generators import corpus as corpora
     from generators.training import calibrate as trainer
 
-    result = trainer.calibrate(encoder, corpora.read(corpus), vae=vae)
+    result = trainer.calibrate(encoder, corpora.read(corpus, split=split), vae=vae)
     typer.echo(result.round(3).to_string(index=False))
     typer.echo(f"Written: {encoder / 'calibration'}")
 

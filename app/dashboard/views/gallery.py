@@ -13,6 +13,10 @@ THUMBNAIL = 192  # pixels; twice the width at which a thumbnail is shown
 ORDERS = {"prompt": "as prompted", "unsure": "least certain first", "sure": "most certain first"}
 
 
+PIXELS = "pixels"
+"""What scores say in place of an encoder where they were read from the pixels alone."""
+
+
 def render() -> None:
     """Draw the view."""
     st.title("Gallery")
@@ -39,7 +43,7 @@ def _filter(loaded: state.Loaded) -> pd.DataFrame:
     images = loaded.images
     keep = pd.Series(True, index=images.index)
     encoder = _encoder(loaded)
-    keys = {key.split("@")[0]: key for key in loaded.scores if key.endswith(f"@{encoder}")}
+    keys = {key.split("@")[0]: key for key in loaded.scores if key.split("@")[1] in (encoder, PIXELS)}
     cells = st.grid(min_column_width=220)
     for axis in loaded.run.axes:
         values = images[f"axis_{axis}"].dropna()
@@ -79,7 +83,7 @@ def _filter(loaded: state.Loaded) -> pd.DataFrame:
 
 
 def _encoder(loaded: state.Loaded) -> str | None:
-    encoders = sorted({key.split("@", 1)[1] for key in loaded.scores})
+    encoders = sorted({key.split("@", 1)[1] for key in loaded.scores} - {PIXELS})
     if len(encoders) < 2:
         return encoders[0] if encoders else None
     return st.selectbox("Encoder", encoders, key="encoder", bind="query-params")
@@ -91,8 +95,14 @@ def _labels(loaded: state.Loaded, key: str) -> list[str]:
     return [*classes, "unknown"]
 
 
+def _under_each(loaded: state.Loaded) -> list[str]:
+    """The scores that stand under each image: two at most, those of people first; the image's page has them all."""
+    first = [key for key in loaded.scores if key.split("@")[0] in ("gender", "skin_tone")]
+    return (first or [key for key in loaded.scores if key.split("@")[0] != "occupation"])[:2]
+
+
 def _grid(loaded: state.Loaded, rows: pd.DataFrame) -> None:
-    keys = [key for key in loaded.scores if key.split("@")[0] != "occupation"]
+    keys = _under_each(loaded)
     grid = st.grid(min_column_width=150, gap="small")
     for row in rows.to_dict("records"):
         with grid.container(border=True, gap="xsmall"):
