@@ -20,11 +20,13 @@ FONT = "Liberation Sans, Arial, Helvetica, sans-serif"
 INK, MUTED, RULE = "#1c2430", "#56606b", "#dfe3e6"
 DIFFERS, SAME, TARGET, PLANTED = "Differs from target", "No difference found", "Target", "Planted truth"
 PLAIN = "As classified, uncorrected"
+NO_TARGET = "No target for this group"
 MARKS: dict[str, dict[str, Any]] = {
     DIFFERS: {"stroke": "#0072B2", "fill": "#0072B2", "shape": "circle", "size": 64},
     SAME: {"stroke": MUTED, "fill": "#ffffff", "shape": "circle", "size": 56},
     TARGET: {"stroke": INK, "fill": "transparent", "shape": "M0,-1L0,1", "size": 150},
     PLANTED: {"stroke": "#B34700", "fill": "transparent", "shape": "diamond", "size": 80},
+    NO_TARGET: {"stroke": MUTED, "fill": "#ffffff", "shape": "square", "size": 50},
     PLAIN: {"stroke": MUTED, "fill": "#ffffff", "shape": "cross", "size": 60},
 }
 COVERS, MISSES = "Interval covers planted share", "Interval misses planted share"
@@ -122,7 +124,7 @@ def _drawn(view: View) -> pd.DataFrame:
     classified, with `plain_low` and `plain_high`, where it could not be corrected.
     """
     frame = view.shares[view.shares["category"].isin(view.shown)].copy()
-    frame["mark"] = np.where(frame["differs"], DIFFERS, SAME)
+    frame["mark"] = np.where(frame["differs"], DIFFERS, np.where(frame["target"].isna(), NO_TARGET, SAME))
     uncalibrated = frame["status"] == "uncalibrated"
     for end in ("", "_low", "_high"):
         frame[f"plain{end}"] = frame[f"classified{end}"].where(uncalibrated)
@@ -151,7 +153,7 @@ def _looks(field: str, present: list[str]) -> dict[str, Any]:
 def _layers(frame: pd.DataFrame, y: alt.Y, x: dict[str, Any]) -> list[alt.Chart]:
     """Back to front: target, intervals, shares, and the planted truth as an outline around them."""
     known = frame[frame["corrected"].notna()]
-    present = [mark for mark in (DIFFERS, SAME) if (known["mark"] == mark).any()]
+    present = [mark for mark in (DIFFERS, SAME, NO_TARGET) if (known["mark"] == mark).any()]
     present += [TARGET] if frame["target"].notna().any() else []
     present += [PLANTED] if frame["planted"].notna().any() else []
     present += [PLAIN] if frame["plain"].notna().any() else []

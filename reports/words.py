@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from auditkit.bias.targets import shipped
 from reports import tables
 from reports.tables import WHOLE, View, differing, findings
 
@@ -69,7 +70,10 @@ def many(noun: str) -> str:
 def target_name(reference: str) -> str:
     """The target as a noun phrase."""
     known = {"uniform": "an even split", "planted": "the generator's planted shares"}
-    return known.get(reference, f"the target '{reference}'")
+    if reference not in known:
+        titles = {one.name: one.title for one in shipped()}
+        return f"the target '{reference}' ({titles[reference]})" if reference in titles else f"the target '{reference}'"
+    return known[reference]
 
 
 def group_noun(by: str) -> str:
@@ -117,6 +121,12 @@ def headline(view: View) -> list[str]:
 
 
 def tested_groups(view: View) -> list[str]:
+    """Groups with an estimate and a target to hold it against."""
+    untold = set(view.shares.loc[view.shares["target"].isna(), "group"])
+    return [group for group in estimated_groups(view) if group not in untold]
+
+
+def estimated_groups(view: View) -> list[str]:
     """Groups with an estimate."""
     silent = {*view.groups_with("insufficient"), *view.groups_with("uncalibrated")}
     return [group for group in view.groups if group not in silent]
@@ -198,7 +208,7 @@ def uncorrected(view: View) -> list[str]:
     """The plain shares of the first class where nothing could be corrected, with their caveat."""
     rows = view.shares[(view.shares["status"] == "uncalibrated") & (view.shares["category"] == view.shown[0])]
     rows = rows.dropna(subset="classified")
-    if rows.empty or tested_groups(view):
+    if rows.empty or estimated_groups(view):
         return []
     low, high = _extreme(rows, "classified"), _extreme(rows, "classified", highest=True)
     span = percent(high["classified"])
@@ -228,7 +238,7 @@ def cautions(view: View) -> list[str]:
     """Notes on estimates, each with the groups that it is about."""
     out = []
     for note, groups in tables.cautions(view).items():
-        every = len(groups) == len(tested_groups(view))
+        every = len(groups) == len(estimated_groups(view))
         who = "All estimates" if every else listed([group_name(group) for group in groups], limit=10)
         out.append(f"{who[0].upper()}{who[1:]}: {note}.")
     return out

@@ -7,11 +7,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from PIL import Image
 
 from auditkit.runs import Run, RunWriter, Task, create, open_run
 from auditkit.spec import RunSpec
+
+# A busy machine is no finding: hypothesis' time limit an example would make the tests flaky.
+hypothesis.settings.register_profile("auditkit", deadline=None)
+hypothesis.settings.load_profile("auditkit")
 
 OCCUPATIONS = ["artist", "judge", "pilot", "teacher"]
 

@@ -8,6 +8,7 @@ import typer
 
 from app import api, output
 from app.commands.base import Answer, verb
+from auditkit.errors import SpecError
 
 
 def register(app: typer.Typer) -> None:
@@ -16,7 +17,54 @@ def register(app: typer.Typer) -> None:
     app.command("suites", rich_help_panel=panel, epilog="Example: auditkit suites occupations")(verb(suites))
     app.command("generators", rich_help_panel=panel, epilog="Example: auditkit generators")(verb(generators))
     app.command("plugins", rich_help_panel=panel, epilog="Example: auditkit plugins --json")(verb(plugins))
+    app.command("targets", rich_help_panel=panel, epilog="Example: auditkit targets us-labour-2022")(verb(targets))
     app.command("doctor", rich_help_panel=panel, epilog="Example: auditkit doctor")(verb(doctor))
+
+
+def targets(
+    name: Annotated[str | None, typer.Argument(help="A shipped table's name, to see its figures and origin.")] = None,
+) -> Answer:
+    """List the yardsticks that shares can be held against; none of them is the fair one."""
+    from auditkit.bias.targets import shipped
+
+    found = {one.name: one for one in shipped()}
+    if name is None:
+        rows = [
+            {"target": "uniform", "what": "an even split over the classes"},
+            {"target": "planted", "what": "what the bundled generator was trained to show"},
+            *({"target": one.name, "what": f"{one.title}. {one.publisher}, {one.year}."} for one in found.values()),
+            {"target": "RUN", "what": "the shares measured in another run: its folder or id"},
+            {"target": "FILE.csv", "what": "your own: columns group, category, share (and attribute)"},
+        ]
+        cells = [(row["target"], row["what"]) for row in rows]
+        return Answer(rows, lambda: output.console().print(output.table(["target", "what it is"], cells)))
+    if name not in found:
+        raise SpecError(
+            f"there is no shipped target '{name}'", where=name, mend=f"use one of: {', '.join(found)}"
+        )
+    return _target(found[name])
+
+
+def _target(one: Any) -> Answer:
+    import pandas as pd
+
+    table = pd.read_csv(one.checked_path())
+
+    def show() -> None:
+        out = output.console()
+        cells = []
+        for group, rows in table.groupby("group", sort=False):
+            shares = [f"{c} {100 * share:.1f}%" for c, share in zip(rows["category"], rows["share"], strict=True)]
+            cells.append((str(group), ", ".join(shares), rows["official_title"].iloc[0], rows["fit"].iloc[0]))
+        out.print(output.table([one.by, "share", "official title", "fit"], cells, title=one.title))
+        facts = (one.about.strip(), f"Source: {one.publisher}. {one.table}. {one.year}.", one.url, one.licence)
+        for line in (*facts, f"sha256 {one.sha256}"):
+            out.print(line, markup=False)
+        for group, why in one.left_out.items():
+            out.print(f"Left out: {group}, {why}", markup=False)
+
+    record = {key: str(value) if key == "path" else value for key, value in vars(one).items()}
+    return Answer({**record, "shares": table}, show)
 
 
 def suites(

@@ -10,7 +10,7 @@ import pandas as pd
 
 from auditkit import registry
 from auditkit.bias.base import COLUMNS, Measure, Options
-from auditkit.errors import PluginError, TableError
+from auditkit.errors import EncoderError, PluginError, TableError
 
 if TYPE_CHECKING:
     from auditkit.runs import Run
@@ -60,7 +60,12 @@ def measure_run(
     for done, found in enumerate(chosen):
         if progress:
             progress(done, len(chosen))
-        parts.append(found.measure(run, options))
+        try:
+            parts.append(found.measure(run, options))
+        except EncoderError as error:  # one measure needs the encoder itself, the others only what it left behind
+            if names:
+                raise
+            left_out[found.name] = error.what
     if progress:
         progress(len(chosen), len(chosen))
     if not parts:
@@ -70,7 +75,8 @@ def measure_run(
             mend=f"auditkit score {run.id}",
         )
     fresh = pd.concat(parts, ignore_index=True)[COLUMNS]
-    run.write_measurements(_kept(run, [found.name for found in chosen], fresh))
+    measured = [found.name for found in chosen if found.name not in left_out]
+    run.write_measurements(_kept(run, measured, fresh))
     return fresh, left_out
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from auditkit.clip.attributes import attribute
-from auditkit.clip.calibration import Domain, fit_calibration
+from auditkit.clip.calibration import MIN_SOURCES, Domain, fit_calibration
 from auditkit.clip.encoders import load_encoder
 from auditkit.clip.posteriors import class_embeddings
 from generators.training import pixels
@@ -21,7 +21,23 @@ if TYPE_CHECKING:
 
     from auditkit.clip.encoders import Encoder
 
-ATTRIBUTES = ("gender", "skin_tone", "occupation")
+ATTRIBUTES = ("gender", "skin_tone", "occupation", "age", "disability")
+BY_CONCEPT = {
+    "age": {"child": "child", "older person": "older adult", "santa claus": "", "mage": "", "": "adult"},
+    "disability": {
+        "in manual wheelchair": "manual wheelchair",
+        "in motorized wheelchair": "motorized wheelchair",
+        "with white cane": "white cane",
+        "deaf": "",
+        "": "none visible",
+    },
+}
+"""Attributes whose true class the concept states; '' stands for every other concept. Concepts of class '' are left
+out: their names state no age, and they are drawn old or not; and a gesture at the ear is none of the classes."""
+FEWEST = {"occupation": 3, "age": 7, "disability": 7}
+"""Fewest sources of a class, where it is not the usual number. The corpus draws few children, old people, wheelchairs
+and canes, and holds 7 to 13 of each out. How often such an image is recognised therefore rests on few, which the
+intervals of `presence` know; how often another is mistaken for one, on which rare events hang, rests on 600."""
 COPIES = 4
 SOURCE = "held-out drawings of the persona corpus on plain papers, half of the copies through the bundled autoencoder"
 
@@ -32,9 +48,12 @@ def calibrate(folder: Path, table: pd.DataFrame, *, vae: Path, canvas: int = 128
     Each drawing of the calibration split is shown four times, on other papers; two of the copies have been through
     the autoencoder `vae`, since that is how a generator's images look. Copies of one drawing are one source.
 
+    An attribute of `BY_CONCEPT` of which the corpus lacks a class stays without a calibration.
+
     Returns:
         The evaluation on the test split and on the style that no model trains on, one row for each split and
-        attribute: n, accuracy, within_one (skin tone), unknown and in_domain shares. Also `evaluation.json` there.
+        attribute: n, accuracy, balanced (mean over classes of their accuracy), within_one (skin tone), unknown and
+        in_domain shares. Also `evaluation.json` there.
 
     Raises:
         EncoderError, GeneratorError: there is no such encoder or autoencoder. CalibrationError: the drawings are
@@ -46,13 +65,14 @@ def calibrate(folder: Path, table: pd.DataFrame, *, vae: Path, canvas: int = 128
     held = people[people["split"] == "calibration"].reset_index(drop=True)
     embeddings, rows = _embed(encoder, held, vae, canvas, COPIES)
     names = (held["style"] + "/" + held["name"]).to_numpy()[rows]
-    fitted = {}
     for name in ATTRIBUTES:
         classes = list(attribute(name).classes)
-        truth = held[name].to_numpy()[rows]
+        truth = true_classes(held, name)[rows]
         known = np.isin(truth, classes)
+        if name in BY_CONCEPT and set(truth[known]) != set(classes):
+            continue
         cosines = embeddings[known] @ class_embeddings(encoder, attribute(name)).T
-        fitted[name] = fit_calibration(
+        fitted = fit_calibration(
             cosines,
             list(truth[known]),
             list(names[known]),
@@ -60,14 +80,22 @@ def calibrate(folder: Path, table: pd.DataFrame, *, vae: Path, canvas: int = 128
             attribute=name,
             source=SOURCE,
             made_by="auditkit train calibrate",
-            min_sources=3 if name == "occupation" else 20,
+            min_sources=FEWEST.get(name, MIN_SOURCES),
         )
-        fitted[name].save(folder)
+        fitted.save(folder)
     domain = Domain.fit(embeddings, list(names), encoder=encoder, source=SOURCE)
     domain.save(folder)
     result = evaluate(encoder, table, vae=vae, canvas=canvas)
     (folder / "evaluation.json").write_text(result.to_json(orient="records", indent=2, double_precision=4) + "\n")
     return result
+
+
+def true_classes(table: pd.DataFrame, name: str) -> np.ndarray:
+    """The true class of each row, str [n]; one that is no class of the attribute, or '', where none is certain."""
+    if name not in BY_CONCEPT:
+        return table[name].to_numpy(str)
+    classes = BY_CONCEPT[name]
+    return np.array([classes.get(concept, classes[""]) for concept in table["concept"]], dtype=str)
 
 
 def evaluate(encoder: Encoder, table: pd.DataFrame, *, vae: Path, canvas: int = 128) -> pd.DataFrame:
@@ -87,9 +115,10 @@ def evaluate(encoder: Encoder, table: pd.DataFrame, *, vae: Path, canvas: int = 
         for name in ATTRIBUTES:
             classes = list(attribute(name).classes)
             calibration = load_calibration(encoder, name)
-            assert calibration is not None, "calibrate() saves one first"
-            truth = shown[name].to_numpy()[rows]
+            truth = true_classes(shown, name)[rows]
             known = np.isin(truth, classes)
+            if calibration is None or not known.any():
+                continue
             cosines = embeddings[known] @ class_embeddings(encoder, attribute(name)).T
             posterior = posteriors(cosines, encoder.logit_scale, calibration.temperature)
             steps = np.abs(posterior.argmax(1) - [classes.index(t) for t in truth[known]])
@@ -100,6 +129,7 @@ def evaluate(encoder: Encoder, table: pd.DataFrame, *, vae: Path, canvas: int = 
                     "attribute": name,
                     "n": int(known.sum()),
                     "accuracy": float((steps == 0).mean()),
+                    "balanced": float(np.mean([(steps == 0)[truth[known] == c].mean() for c in set(truth[known])])),
                     "within_one": float((steps <= 1).mean()) if name == "skin_tone" else None,
                     "unknown": float(unknown.mean()),
                     "accuracy_of_labelled": float((steps == 0)[~unknown].mean()) if (~unknown).any() else None,
