@@ -4,8 +4,7 @@ The verbs live in `app.api`; they are looked up there by name when first used, s
 stays light. That table of names is the only upward step in the tree.
 """
 
-from __future__ import annotations
-
+# Without `from __future__ import annotations`, whose name would hide the package auditkit.annotations.
 import importlib
 from typing import Any
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from auditkit.runs import Run, RunWriter, create
 from auditkit.spec import RunSpec, load_spec
 from generators.base import Generator, Job, Settings
 from generators.load import load_generator
+
+if TYPE_CHECKING:
+    from auditkit.plan import Plan
 
 Progress = Callable[[int, int], None]
 """Called with the images done so far, those of earlier attempts included, and all there are to be."""
@@ -24,6 +28,7 @@ def generate(
     precision: str = "auto",
     batch_size: int | None = None,
     progress: Progress | None = None,
+    plan: Plan | None = None,
 ) -> Run:
     """Make the images of `spec` as a run in the folder `out`, or go on with a run that was cut off.
 
@@ -35,6 +40,8 @@ def generate(
         generator: one that is loaded already, or a name for `load_generator`; None is the spec's own.
         device, precision: see `device.pick_device`; for a generator that is named.
         batch_size: images made at a time; None is the generator's own choice.
+        plan: what was planned, kept in run.json before the first image; a plan with looks is made up to the next look
+            (see `auditkit.plan`). Whatever of `spec` differs from the plan's is listed as a deviation.
 
     Raises:
         SpecError, GeneratorError, PluginError: what was asked for does not hold.
@@ -46,7 +53,7 @@ def generate(
         generator = load_generator(generator or spec.generator, device=device, precision=precision)
     settings = resolve_settings(spec, generator.info.defaults)
     info = {**generator.info.as_dict(), "batch_size": batch_size or generator.info.batch_size}
-    with create(out, spec, info) as writer:
+    with create(out, spec, info, plan=plan.record() if plan else None) as writer:
         recorded = writer.run.record["generator"].get("batch_size")
         _make_pending(writer, generator, settings, spec.negative, batch_size or recorded, progress)
         return writer.finish()
@@ -70,7 +77,7 @@ def _make_pending(
     progress: Progress | None,
 ) -> None:
     pending = writer.pending()
-    total = sum(len(shard.tasks) for shard in writer.shards)
+    total = sum(len(shard.tasks) for shard in writer.due())
     done = total - sum(len(shard.tasks) for shard in pending)
     made, seconds = 0, 0.0
     used = {"sampler": settings.sampler, "steps": settings.steps, "guidance": settings.guidance}

@@ -1,13 +1,18 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
+from estimators_helpers import decide, posteriors
 from stats_helpers import CLASSES, FakeRun, calibration, make_run, scores
 
-from auditkit.bias.representation import COLUMNS, measure
-from auditkit.errors import TableError
+from auditkit.bias.base import COLUMNS
+from auditkit.bias.representation import measure
+from auditkit.errors import SpecError, TableError
 from auditkit.schemas import MEASUREMENTS, check
+from auditkit.stats.estimators import CalibrationSample
 
 GENDER = {"cook": [0.5, 0.5], "judge": [0.1, 0.9], "pilot": [0.9, 0.1]}
 TONE = {name: [0.4, 0.25, 0.15, 0.12, 0.08] for name in GENDER}
@@ -249,6 +254,123 @@ def test_the_planted_target_is_each_groups_own_and_its_mean_for_all():
     assert rows(found, "corrected", "all")["null_value"].tolist() == pytest.approx([0.5, 0.5])
     assert (found.loc[found["measure"] == "representation.distance", "reference"] == "planted").all()
     assert rows(found, "mean_distance", "all")["p_value"].iloc[0] > 0.05
+
+
+@pytest.fixture(scope="module")
+def seen() -> tuple[FakeRun, dict[str, SimpleNamespace], np.ndarray]:
+    """A run whose scores have posteriors, its calibration with its sample, and the true genders."""
+    rng = np.random.default_rng(3)
+    run = make_run({"gender": GENDER, "skin_tone": TONE}, rng, images=20)
+    images = run.images()
+    truth = np.array([rng.choice(2, p=GENDER[name]) for name in images["axis_occupation"]])
+    found, known = posteriors(truth, 2, rng, apart=2), np.repeat([0, 1], 150)
+    sample = posteriors(known, 2, rng, apart=2)
+    names = [*CLASSES["gender"], "unknown"]
+    table = scores(images["id"], [names[i] for i in decide(found, 0.75)], "gender")
+    table[["p_female", "p_male"]] = found
+    run.tables["gender@personas-clip"] = table
+    counts = np.zeros((3, 2))
+    np.add.at(counts, (decide(sample, 0.75), known), 1)
+    own = SimpleNamespace(
+        classes=CLASSES["gender"],
+        outcomes=names,
+        weights=(counts / 150).tolist(),
+        n_effective=[150, 150],
+        sample=CalibrationSample(sample, known, np.arange(300)),
+    )
+    return run, {**CALIBRATIONS, "gender": own}, truth
+
+
+def people(monkeypatch: pytest.MonkeyPatch, run: FakeRun, truth: np.ndarray, n: int, left: int = 0) -> None:
+    """n images at random labelled by people, of `left` more nobody could tell."""
+    order = np.random.default_rng(0).permutation(len(truth))
+    ids = run.images()["id"]
+    labels = {ids[i]: CLASSES["gender"][truth[i]] for i in order[:n]}
+    unsure = {ids[i]: "unknown" for i in order[n : n + left]}
+    found = SimpleNamespace(labels=labels, left_out=unsure, inclusion=dict.fromkeys([*labels, *unsure], 0.5))
+    monkeypatch.setattr("auditkit.annotations.adjudicated", lambda run, attribute: labels)
+    monkeypatch.setattr("auditkit.annotations.adjudicate", lambda run, attribute: found)
+
+
+@pytest.mark.parametrize("name", ["classify-and-count", "adjusted-count", "em", "bayesian", "cleam"])
+def test_the_estimator_that_was_asked_for_corrects_and_is_named(seen, name):
+    run, calibrations, _ = seen
+    found = audit(run, calibrations=calibrations, estimator=name)
+    corrected = found[found["measure"] == "representation.corrected"]
+    assert corrected["ci_method"].str.startswith(name).all()
+    assert (corrected["status"] == "ok").all()
+    for group, shares in GENDER.items():
+        np.testing.assert_allclose(rows(found, "corrected", group)["estimate"], shares, atol=0.13)
+        distance = rows(found, "distance", group).iloc[0]
+        assert distance["ci_low"] <= distance["ci_high"]
+    assert rows(found, "distance", "judge").iloc[0]["p_value"] < 0.01
+    check(found, MEASUREMENTS, "test")
+
+
+def test_joint_attributes_stay_with_the_adjusted_count(seen):
+    run, calibrations, _ = seen
+    found = audit(run, calibrations=calibrations, attributes=("gender+skin_tone",), estimator="em")
+    corrected = rows(found, "corrected", "cook", "gender+skin_tone")
+    assert corrected["ci_method"].str.startswith("adjusted-count").all()
+
+
+def test_an_estimator_that_is_not_there_is_refused(run):
+    with pytest.raises(SpecError, match="did you mean em"):
+        audit(run, estimator="emm")
+
+
+def test_labels_by_people_give_shares_where_no_calibration_does(seen, monkeypatch):
+    run, _, truth = seen
+    people(monkeypatch, run, truth, 300, left=20)
+    found = audit(run, calibrations={}, estimator="ppi")
+    assert (rows(found, "share", "cook")["status"] == "uncalibrated").all()
+    corrected = rows(found, "corrected", "judge")
+    assert (corrected["status"] == "ok").all()
+    assert corrected["estimate"].tolist() == pytest.approx(GENDER["judge"], abs=0.08)
+    assert corrected["ci_method"].str.startswith("ppi").all()
+    assert corrected["note"].str.contains("20 have no class by people").all()
+    check(found, MEASUREMENTS, "test")
+
+
+def test_too_few_labels_by_people_are_insufficient(seen, monkeypatch):
+    run, calibrations, truth = seen
+    people(monkeypatch, run, truth, 40)
+    found = audit(run, calibrations=calibrations, estimator="ppi")
+    corrected = rows(found, "corrected", "cook")
+    assert (corrected["status"] == "insufficient").all()
+    assert corrected["note"].str.contains("labelled by people").all()
+    assert (rows(found, "share", "cook")["status"] == "ok").all()
+    assert (rows(found, "corrected", "all")["status"] == "ok").all()
+
+
+def test_without_labels_by_people_their_estimator_says_what_it_needs(seen, monkeypatch):
+    run, calibrations, truth = seen
+    people(monkeypatch, run, truth, 0)
+    found = audit(run, calibrations=calibrations, estimator="ppi")
+    assert rows(found, "corrected", "cook")["note"].str.contains("needs labels by people").all()
+
+
+def test_posteriors_unlike_the_calibrations_are_told_in_the_note(seen):
+    run, calibrations, _ = seen
+    tables = dict(run.tables)
+    table = tables["gender@personas-clip"].copy()
+    table["p_female"] = 0.5 + (table["p_female"] - 0.5) * 0.6
+    table["p_male"] = 1 - table["p_female"]
+    tables["gender@personas-clip"] = table
+    found = audit(FakeRun(run.table, tables), calibrations=calibrations)
+    assert rows(found, "corrected", "cook")["note"].str.contains("errs differently").all()
+    fine = audit(run, calibrations=calibrations)
+    assert not rows(fine, "corrected", "cook")["note"].str.contains("errs differently").any()
+
+
+def test_scores_without_posteriors_can_still_be_counted_and_corrected(seen):
+    run, calibrations, _ = seen
+    tables = dict(run.tables)
+    tables["gender@personas-clip"] = tables["gender@personas-clip"].assign(p_female=np.nan)
+    bare = FakeRun(run.table, tables)
+    assert (rows(audit(bare, calibrations=calibrations), "corrected", "cook")["status"] == "ok").all()
+    found = audit(bare, calibrations=calibrations, estimator="em")
+    assert rows(found, "corrected", "cook")["note"].str.contains("needs posteriors").all()
 
 
 @pytest.mark.slow

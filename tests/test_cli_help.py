@@ -24,7 +24,7 @@ def commands(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]
 
 
 ALL = list(commands(typer.main.get_command(app)))
-VERBS = [path for path in ALL if path[0] not in ("corpus", "train")]
+VERBS = [path for path in ALL if path[0] not in ("corpus", "train", "bench")]
 
 
 @pytest.mark.parametrize("path", [(), *ALL], ids=lambda path: " ".join(path) or "auditkit")

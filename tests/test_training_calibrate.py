@@ -5,10 +5,12 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import tiny_clip
 import training_helpers as tiny
 
+from auditkit.clip.attributes import attribute
 from auditkit.errors import EncoderError, GeneratorError
 from generators.training import calibrate as trainer
 
@@ -75,9 +77,27 @@ def test_the_evaluation_has_a_row_for_each_split_and_attribute(spied):
         (split, name) for split in ("test", "unseen style") for name in trainer.ATTRIBUTES
     ]
     assert result["accuracy"].between(0, 1).all()
-    assert result["within_one"].notna().tolist() == [False, True, False] * 2
+    assert result["balanced"].between(0, 1).all()
+    assert result["within_one"].notna().tolist() == [name == "skin_tone" for name in trainer.ATTRIBUTES] * 2
     assert (result["unknown"] == 0).all()
     assert (spied.folder / "evaluation.json").is_file()
+
+
+def test_an_attribute_of_which_the_corpus_lacks_a_class_is_not_calibrated(spied):
+    assert {"age", "disability"} & set(spied.sources) == set()
+
+
+def test_age_and_disability_are_what_the_drawings_names_certify():
+    names = ["child", "older person", "judge", "santa claus", "with white cane", "deaf"]
+    rows = pd.DataFrame({"concept": names})
+    assert trainer.true_classes(rows, "age").tolist() == ["child", "older adult", "adult", "", "adult", "adult"]
+    aids = ["none visible"] * 4 + ["white cane", ""]
+    assert trainer.true_classes(rows, "disability").tolist() == aids
+
+
+@pytest.mark.parametrize("name", ["age", "disability"])
+def test_the_classes_that_concepts_certify_are_those_of_the_attribute(name):
+    assert set(trainer.BY_CONCEPT[name].values()) - {""} == set(attribute(name).classes)
 
 
 def test_a_missing_autoencoder_is_named_before_anything_is_embedded(table, tmp_path):

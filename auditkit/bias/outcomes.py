@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from auditkit.errors import CalibrationError, TableError
 from auditkit.stats.confusion import Confusion
+from auditkit.stats.estimators.base import CalibrationSample
 
 if TYPE_CHECKING:
     from auditkit.runs import Run
@@ -45,6 +46,7 @@ class Outcomes:
             attribute into all pairs of outcomes, so that an image of unknown tone still counts for gender.
         n_outcomes: how many rows that is.
         in_domain: [n_images] bool, or None where the scores carry no domain check.
+        posterior: float64 [n_images, K], rows sum to 1; None for a joint attribute, or where some are missing.
     """
 
     attribute: str
@@ -53,6 +55,7 @@ class Outcomes:
     outcome: Indices
     n_outcomes: int
     in_domain: NDArray[np.bool_] | None
+    posterior: NDArray[np.float64] | None = None
 
     def counts(self, prompts: Indices, chosen: NDArray[np.bool_]) -> NDArray[np.float64]:
         """Images by prompt and outcome, float64 [n_prompts, n_outcomes], of the chosen images."""
@@ -106,7 +109,9 @@ def _one(
     flags = rows["in_domain"] if "in_domain" in rows else pd.Series(pd.NA, index=rows.index)
     # An image without the check cannot vouch for itself; a table without any has not been checked.
     inside = None if flags.isna().all() else flags.astype("boolean").fillna(False).to_numpy(bool)
-    return Outcomes(name, classes, label, label, len(classes) + 1, inside)
+    posterior = rows[[f"p_{c}" for c in classes]].to_numpy(float)
+    whole = len(classes) > 0 and bool(np.all(np.isfinite(posterior)))
+    return Outcomes(name, classes, label, label, len(classes) + 1, inside, posterior if whole else None)
 
 
 def _pair(a: Outcomes, b: Outcomes) -> Outcomes:
@@ -134,12 +139,7 @@ def read_confusion(
     whole: Confusion | None = None
     try:
         for name in outcomes.attribute.split("+"):
-            if calibrations is None:
-                from auditkit.clip.calibration import load_calibration
-
-                found: CalibrationTable | None = load_calibration(encoder, name)
-            else:
-                found = calibrations.get(name)
+            found = _calibration(name, encoder, calibrations)
             if found is None:
                 return None, f"{encoder} has no calibration of {name}"
             part = Confusion.from_counts(np.asarray(found.weights), n_effective=found.n_effective)
@@ -152,3 +152,63 @@ def read_confusion(
     if whole is None or whole.matrix.shape != (outcomes.n_outcomes, len(outcomes.classes)):
         return None, f"the calibration of {outcomes.attribute} has other classes than the scores"
     return whole, ""
+
+
+def read_sample(
+    outcomes: Outcomes, encoder: str, calibrations: Mapping[str, CalibrationTable] | None
+) -> CalibrationSample | None:
+    """The calibration's own images as the scorer saw them; None where they were not kept, or for a joint attribute."""
+    if "+" in outcomes.attribute:
+        return None
+    try:
+        found = _calibration(outcomes.attribute, encoder, calibrations)
+    except CalibrationError:  # `read_confusion` says why
+        return None
+    sample: CalibrationSample | None = getattr(found, "sample", None)
+    return sample if sample is not None and sample.posterior.shape[1] == len(outcomes.classes) else None
+
+
+@dataclass(frozen=True)
+class People:
+    """What people saw in the images of a random sample.
+
+    Attributes:
+        label: int [n_images], index of the class, -1 where nobody said.
+        inclusion: float64 [n_images], probability that an image was in the sample; 1 outside it.
+        note: how many sampled images have no class by people; empty where all have.
+    """
+
+    label: Indices
+    inclusion: NDArray[np.float64]
+    note: str
+
+
+def read_people(run: Run, images: pd.DataFrame, outcomes: Outcomes) -> People | None:
+    """Labels by people of an attribute; None where there are none, or for a joint attribute.
+
+    Raises:
+        TableError: the run has grown since the sample was drawn, or a record is damaged.
+    """
+    if "+" in outcomes.attribute:
+        return None
+    from auditkit.annotations import adjudicate, adjudicated
+
+    if not adjudicated(run, outcomes.attribute):
+        return None
+    found = adjudicate(run, outcomes.attribute)
+    label = pd.Index(outcomes.classes).get_indexer(pd.Index(images["id"].map(found.labels)))
+    inclusion = images["id"].map(found.inclusion).fillna(1.0).to_numpy(np.float64)
+    left = len(found.left_out)
+    note = f"of {len(found.inclusion)} sampled images {left} have no class by people, and are left out" if left else ""
+    return People(label.astype(np.intp), np.asarray(inclusion, np.float64), note)
+
+
+def _calibration(
+    name: str, encoder: str, calibrations: Mapping[str, CalibrationTable] | None
+) -> CalibrationTable | None:
+    if calibrations is not None:
+        return calibrations.get(name)
+    from auditkit.clip.calibration import load_calibration
+
+    found: CalibrationTable | None = load_calibration(encoder, name)
+    return found

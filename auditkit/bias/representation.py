@@ -14,27 +14,33 @@ from numpy.typing import NDArray
 
 from auditkit.bias.base import ALL, COLUMNS, Options
 from auditkit.bias.base import groups as find_groups
-from auditkit.bias.outcomes import UNKNOWN, CalibrationTable, Outcomes, read_confusion, read_outcomes
+from auditkit.bias.outcomes import (
+    UNKNOWN,
+    CalibrationTable,
+    Outcomes,
+    read_confusion,
+    read_outcomes,
+    read_people,
+    read_sample,
+)
 from auditkit.bias.targets import Target, load_target
 from auditkit.clip.domain import Domain
+from auditkit.stats import estimators
 from auditkit.stats.confusion import Confusion
-from auditkit.stats.corrected import CorrectedShares, corrected_shares, inverse
-from auditkit.stats.design import Clustering, clustering, stratified_effect
+from auditkit.stats.corrected import inverse
+from auditkit.stats.design import Clustering, clustering, design_effects, stratified_effect
 from auditkit.stats.divergence import Sample, distance_to_target
+from auditkit.stats.estimators import Estimate, Estimator, Evidence
+from auditkit.stats.estimators.misfit import MATERIAL, MISFIT
 from auditkit.stats.intervals import wilson
 from auditkit.stats.multiplicity import benjamini_hochberg, holm
 
 if TYPE_CHECKING:
     from auditkit.runs import Run
 
-VERSION = 1
+__all__ = ["MATERIAL", "MISFIT", "Representation", "measure", "representation"]
 
-MISFIT = 0.001
-"""Below this p-value the outcomes count as impossible under the calibration."""
-
-MATERIAL = 0.15
-"""Share of the images that no mixture of classes explains, above which there is no correction. Below it the
-intervals are widened by that share, since those images may belong to any class."""
+VERSION = 2
 
 Row = dict[str, Any]
 
@@ -46,6 +52,7 @@ def measure(
     attributes: Sequence[str] = ("gender", "skin_tone"),
     encoder: str = "personas-clip",
     target: str | Path = "uniform",
+    estimator: str = estimators.DEFAULT,
     n_boot: int = 2000,
     seed: int = 0,
     min_n: int = 20,
@@ -60,8 +67,10 @@ def measure(
         by: the axis that groups the images, or `all` for the whole run only.
         attributes: names of scorers; joint ones written with a plus, `gender+skin_tone`.
         encoder: whose scores and calibration to use.
-        target: `uniform`, `planted` or a CSV file; see `auditkit.bias.targets`.
-        n_boot: simulated audits behind each distance's null expectation, p-value and interval.
+        target: `uniform`, `planted`, a shipped table, another run or a CSV file; see `auditkit.bias.targets`.
+        estimator: how shares are corrected; see `auditkit.stats.estimators`. Joint attributes are always corrected
+            by the adjusted count.
+        n_boot: draws behind each interval, and simulated audits behind each distance.
         seed: of the simulation. Rows do not depend on which other groups or attributes are measured, but for
             the pooled correlation.
         min_n: fewest images with a label for a verdict; below it a group is `insufficient`.
@@ -73,8 +82,9 @@ def measure(
 
     Raises:
         TableError: no such axis, or scores are missing; names the axes or the command.
-        SpecError: the target does not hold.
+        SpecError: the target does not hold, or there is no such estimator.
     """
+    chosen = estimators.get(estimator)
     images = run.images()
     groups = find_groups(run, images, by)
     goal = load_target(target, run, by=by, attributes=attributes)
@@ -82,7 +92,20 @@ def measure(
     for attribute in attributes:
         outcomes = read_outcomes(run, images, attribute, encoder)
         confusion, reason = read_confusion(outcomes, encoder, calibrations)
-        audit = _Audit(run.id, by, images, groups, outcomes, confusion, reason, goal, n_boot, seed, min_n)
+        how = chosen if "+" not in attribute else estimators.get(estimators.DEFAULT)
+        sample = read_sample(outcomes, encoder, calibrations)
+        people = read_people(run, images, outcomes) if "human" in how.needs else None
+        everything = Evidence(
+            outcomes.outcome,
+            images["prompt_id"].to_numpy(np.intp),
+            outcomes.posterior,
+            confusion,
+            sample,
+            None if people is None else people.label,
+            inclusion=None if people is None else people.inclusion,
+        )
+        about = "" if people is None else people.note
+        audit = _Audit(run.id, by, images, groups, outcomes, everything, reason, how, about, goal, n_boot, seed, min_n)
         rows += _adjusted(audit.rows(), len(outcomes.classes))
     rows += _fidelity(run, images, groups, by, encoder, min_n)
     return pd.DataFrame([each | {"encoder": encoder} for each in rows], columns=COLUMNS)
@@ -110,6 +133,7 @@ class Representation:
             attributes=options.attributes,
             encoder=options.encoder,
             target=options.target,
+            estimator=options.estimator,
             n_boot=options.n_boot,
             seed=options.seed,
             min_n=options.min_n,
@@ -129,22 +153,30 @@ class _Audit:
     images: pd.DataFrame
     groups: dict[str, NDArray[np.bool_]]
     outcomes: Outcomes
-    confusion: Confusion | None
+    evidence: Evidence
     uncalibrated: str
+    estimator: Estimator
+    people: str
     target: Target
     n_boot: int
     seed: int
     min_n: int
 
     def __post_init__(self) -> None:
-        self.prompts = self.images["prompt_id"].to_numpy(np.intp)
+        self.prompts = self.evidence.prompt
+        self.confusion = self.evidence.confusion
         everyone = np.ones(len(self.images), bool)
         strata = self.groups or {ALL: everyone}
         self.tables = {name: self.outcomes.counts(self.prompts, chosen) for name, chosen in strata.items()}
         self.clustering: Clustering = clustering(list(self.tables.values()))
-        self.effects = {name: self.clustering.effect(t.sum(axis=1)) for name, t in self.tables.items()}
         sizes = {name: float(t.sum()) for name, t in self.tables.items()} if self.groups else {}
         self.shares = self.target.shares(self.outcomes.attribute, sizes, self.outcomes.classes)
+        # Which label an outcome counts for: the same, but for pairs.
+        self.label_of = np.zeros((len(self.outcomes.classes) + 1, self.outcomes.n_outcomes))
+        self.label_of[self.outcomes.label, self.outcomes.outcome] = 1
+        self.stratum = np.zeros(len(self.images), np.intp)
+        for i, chosen in enumerate(strata.values()):
+            self.stratum[chosen] = i
         self.samples: dict[str, Sample] = {}
         self.slacks: dict[str, float] = {}
 
@@ -159,33 +191,28 @@ class _Audit:
     def _group(self, by: str, name: str, chosen: NDArray[np.bool_]) -> list[Row]:
         k = len(self.outcomes.classes)
         labels = np.bincount(self.outcomes.label[chosen], minlength=k + 1)
-        n, unknown = int(labels.sum()), int(labels[k])
-        status, why = self._status(chosen, n - unknown, n)
+        status, why = self._status(chosen, labels)
         goal = np.array([self.shares[name][c] for c in self.outcomes.classes])
         base = _base(self.run_id, self.outcomes.attribute, by, name, chosen, self.prompts) | {
             "status": status,
             "note": why or self._caution(),
         }
         pooled = name == ALL and bool(self.groups)
-        made = self._counted(base, labels, self._label_effects(labels, pooled, name), name)
+        made = self._counted(base, labels, self._effects(self.label_of, pooled, name))
+        gap = self.target.missing(self.shares[name])
         against = base | {"reference": self.target.name}
-        if status != "ok" or self.confusion is None:
+        by_people = "human" in self.estimator.needs
+        # People's labels do not hang on the scorer's calibration.
+        if status == "insufficient" or (status == "uncalibrated" and not by_people):
             return made + self._without_estimate(against, goal)
-        counts = np.bincount(self.outcomes.outcome[chosen], minlength=self.outcomes.n_outcomes)
-        effect = self._effects(inverse(self.confusion.matrix), pooled, name)
-        df = self.clustering.quantile_df
-        found = corrected_shares(counts, self.confusion, effect=effect, df=df, null=goal)
-        slack = self._slack(counts, found)
-        if slack > MATERIAL:
-            why = f"the scorer errs differently here: no mixture of classes explains {slack:.0%} of the outcomes"
-            refused = {"status": "uncalibrated", "note": why}
-            return [row | refused for row in made] + self._without_estimate(against | refused, goal)
-        note = self._corrected_note(base["note"], slack)
-        # The unexplained images may belong to any class: the nearest share to the goal that they allow is tested.
-        nearest = goal + (found.shares - goal) * np.clip(slack / np.maximum(abs(found.shares - goal), 1e-12), 0, 1)
-        p_values = corrected_shares(counts, self.confusion, effect=effect, df=df, null=nearest).p_values
-        low, high = np.maximum(found.low - slack, 0), np.minimum(found.high + slack, 1)
-        method = "score, calibration's variance" + (", widened by the unexplained share" if slack else "")
+        against["status"] = "ok"
+        found = self._estimate(chosen, pooled, name, None if gap else goal)
+        if found.refused:
+            refused = {"status": "insufficient" if by_people else "uncalibrated", "note": found.refused}
+            made = made if by_people else [each | refused for each in made]
+            return made + self._without_estimate(against | refused, goal)
+        note = self._note(base["note"] if status == "ok" else "", found, gap or self.target.note)
+        p_values = np.full(k, np.nan) if found.p_values is None else found.p_values
         for i, c in enumerate(self.outcomes.classes):
             made.append(
                 against
@@ -193,26 +220,60 @@ class _Audit:
                     "measure": "representation.corrected",
                     "category": c,
                     "estimate": found.shares[i],
-                    "ci_low": low[i],
-                    "ci_high": high[i],
-                    "ci_method": f"{method}, {_effect_text(effect[i])}",
+                    "ci_low": found.low[i],
+                    "ci_high": found.high[i],
+                    "ci_method": found.method + self._effect_note(pooled, name, i),
                     "null_value": goal[i],
                     "p_value": p_values[i],
                     "note": note,
                 }
             )
-        sample = Sample(found.shares, goal, n / float(effect.mean()))
+        if gap:
+            return [*made, against | _DISTANCE | {"status": "insufficient", "note": gap}]
+        sample = Sample(found.shares, goal, self._size(found, int(labels.sum()), pooled, name))
         if not pooled:
             self.samples[name] = sample
-            self.slacks[name] = slack
-        return [*made, against | self._distance([sample], name, [slack]) | {"note": note}]
+            self.slacks[name] = found.slack
+        return [*made, against | self._distance([sample], name, [found.slack]) | {"note": note}]
 
-    def _slack(self, counts: NDArray[np.intp], found: CorrectedShares) -> float:
-        """Share of the images whose outcomes no mixture of classes explains; 0 where chance would explain it."""
-        assert self.confusion is not None
-        if found.fit_p >= MISFIT:
-            return 0.0
-        return float(np.abs(counts / counts.sum() - self.confusion.matrix @ found.shares).sum() / 2)
+    def _estimate(
+        self, chosen: NDArray[np.bool_], pooled: bool, name: str, goal: NDArray[np.float64] | None
+    ) -> Estimate:
+        whole = self.evidence
+        part = Evidence(
+            whole.outcome[chosen],
+            whole.prompt[chosen],
+            None if whole.posterior is None else whole.posterior[chosen],
+            whole.confusion,
+            whole.sample,
+            None if whole.human is None else whole.human[chosen],
+            self.stratum[chosen] if pooled else None,
+            None if whole.inclusion is None else whole.inclusion[chosen],
+        )
+        rng = self._rng(f"{name}/{self.estimator.name}")
+        return self.estimator.estimate(part, rng=rng, replicates=self.n_boot, clustering=self.clustering, null=goal)
+
+    def _rng(self, key: str) -> np.random.Generator:
+        """A source of its own for each group, so that its numbers do not hang on the order of the others."""
+        return np.random.default_rng([self.seed, zlib.crc32(f"{self.outcomes.attribute}/{key}".encode())])
+
+    def _size(self, found: Estimate, n: int, pooled: bool, name: str) -> float:
+        """The effective sample size behind an estimate; without an adjusted count that of its own variance."""
+        if self._adjusted and self.confusion is not None:
+            return n / float(self._effects(inverse(self.confusion.matrix), pooled, name).mean())
+        if found.covariance is None:
+            return float(n)
+        spread = float((found.shares * (1 - found.shares)).sum())
+        return float(np.clip(spread / max(float(np.trace(found.covariance)), 1e-12), 1.0, n))
+
+    @property
+    def _adjusted(self) -> bool:
+        return self.estimator.name == estimators.DEFAULT
+
+    def _effect_note(self, pooled: bool, name: str, i: int) -> str:
+        if not self._adjusted or self.confusion is None:
+            return ""
+        return f", {_effect_text(self._effects(inverse(self.confusion.matrix), pooled, name)[i])}"
 
     def _without_estimate(self, base: Row, goal: NDArray[np.float64]) -> list[Row]:
         """The corrected rows and the distance where there is no verdict: NaN, with the status and its reason."""
@@ -220,9 +281,10 @@ class _Audit:
         rows = [base | {"measure": "representation.corrected", "category": c, "null_value": t} for c, t in classes]
         return [*rows, base | _DISTANCE]
 
-    def _status(self, chosen: NDArray[np.bool_], labelled: int, n: int) -> tuple[str, str]:
-        if labelled < max(self.min_n, 1):
-            return "insufficient", f"{labelled} of {n} images have a label; {max(self.min_n, 1)} are needed"
+    def _status(self, chosen: NDArray[np.bool_], labels: NDArray[np.intp]) -> tuple[str, str]:
+        n, labelled, fewest = int(labels.sum()), int(labels[:-1].sum()), max(self.min_n, 1)
+        if labelled < fewest:
+            return "insufficient", f"{labelled} of {n} images have a label; {fewest} are needed"
         if self.confusion is None:
             return "uncalibrated", self.uncalibrated
         if self.outcomes.in_domain is None:
@@ -240,32 +302,21 @@ class _Audit:
             return "no group has several prompts with several images: intervals speak of these prompts only"
         return ""
 
-    def _corrected_note(self, note: str, slack: float) -> str:
-        notes = [note] if note else []
-        if "+" in self.outcomes.attribute:
-            notes.append("takes the scorers' errors to be independent of each other")
-        if slack:
-            notes.append(
-                f"no mixture of classes explains {slack:.0%} of the outcomes: the scorer errs differently here, "
-                "and the interval is wider by that much on each side"
-            )
-        return "; ".join(notes)
+    def _note(self, note: str, found: Estimate, about_target: str) -> str:
+        joint = "takes the scorers' errors to be independent of each other"
+        notes = [note, about_target, joint if "+" in self.outcomes.attribute else "", self.people, *found.cautions]
+        return "; ".join(dict.fromkeys(each for each in notes if each))
 
     def _effects(self, functionals: NDArray[np.float64], pooled: bool, name: str) -> NDArray[np.float64]:
+        """Design effects of linear functions of the outcomes' shares."""
+        correlations = self.clustering.correlations(functionals)
         if not pooled:
-            return np.full(len(functionals), self.effects[name])
+            return design_effects(correlations, self.tables[name].sum(axis=1))
         totals = np.array([table.sum(axis=0) for table in self.tables.values()])
-        return stratified_effect(totals, functionals, list(self.effects.values()))
+        within = [design_effects(correlations, table.sum(axis=1)) for table in self.tables.values()]
+        return stratified_effect(totals, functionals, np.stack(within))
 
-    def _label_effects(self, labels: NDArray[np.intp], pooled: bool, name: str) -> NDArray[np.float64]:
-        if not pooled:
-            return np.full(len(labels), self.effects[name])
-        by_group = [np.bincount(self.outcomes.label[c], minlength=len(labels)) for c in self.groups.values()]
-        return stratified_effect(by_group, np.eye(len(labels)), list(self.effects.values()))
-
-    def _counted(
-        self, base: Row, labels: NDArray[np.intp], effects: NDArray[np.float64], name: str
-    ) -> list[Row]:
+    def _counted(self, base: Row, labels: NDArray[np.intp], effects: NDArray[np.float64]) -> list[Row]:
         """Rows of counted labels: shares with Wilson intervals, and what the unknown could add."""
         n, unknown = int(labels.sum()), int(labels[-1])
         told = base["status"] != "insufficient"
@@ -295,11 +346,11 @@ class _Audit:
         return found | {"ci_low": least["ci_low"], "ci_high": high, "p_value": least["p_value"]}
 
     def _simulated(self, samples: Sequence[Sample], name: str) -> Row:
-        assert self.confusion is not None
-        # A source of its own for each group, so that its numbers do not hang on the order of the others.
-        key = zlib.crc32(f"{self.outcomes.attribute}/{name}".encode())
-        rng = np.random.default_rng([self.seed, key])
-        found = distance_to_target(samples, self.confusion, rng, replicates=self.n_boot)
+        k = len(self.outcomes.classes)
+        # Another estimator's errors are those of a perfect scorer with its effective sample size.
+        perfect = Confusion(np.eye(k), np.full(k, np.inf))
+        confusion = self.confusion if self._adjusted and self.confusion is not None else perfect
+        found = distance_to_target(samples, confusion, self._rng(name), replicates=self.n_boot)
         return _DISTANCE | {
             "estimate": found.estimate,
             "ci_low": found.low,
@@ -315,6 +366,8 @@ class _Audit:
         base = _base(self.run_id, self.outcomes.attribute, ALL, ALL, everyone, self.prompts)
         row = base | _DISTANCE | {"reference": self.target.name, "measure": "representation.mean_distance"}
         if not self.samples:
+            if all(self.target.missing(self.shares[name]) for name in self.groups):
+                return row | {"status": "insufficient", "note": f"the target {self.target.name} says nothing of it"}
             status = "uncalibrated" if self.confusion is None or self._judged() else "insufficient"
             return row | {"status": status, "note": "no group has a distance"}
         row |= self._distance(list(self.samples.values()), "mean", list(self.slacks.values())) | {
@@ -404,10 +457,7 @@ def _fidelity(
     whole = float(stratified_effect(totals, [[0, 1]], effects)[0]) if groups else effects[0]
     rows = []
     for group_by, name, chosen, effect in [
-        *(
-            (by, name, chosen, effect)
-            for (name, chosen), effect in zip(groups.items(), effects, strict=False)
-        ),
+        *((by, name, chosen, effect) for (name, chosen), effect in zip(groups.items(), effects, strict=False)),
         (ALL, ALL, everyone, whole),
     ]:
         row = _base(run.id, "occupation", group_by, name, chosen, prompts)

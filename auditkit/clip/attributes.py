@@ -23,6 +23,8 @@ class Attribute:
     name: str
     about: str
     classes: dict[str, list[str]]
+    absent: str = ""
+    """The class of an image that shows none of the others, where the attribute has one: `none visible`."""
 
     @property
     def digest(self) -> str:
@@ -48,10 +50,14 @@ def attribute(name: str) -> Attribute:
             "There is no such attribute.", where=name, mend=f"The attributes are: {', '.join(_table())}."
         ) from None
     classes = {
-        label: [fill(template, words) for template in entry["templates"]]
+        label: [fill(template, one) for one in _as_list(words) for template in entry["templates"]]
         for label, words in entry["classes"].items()
     }
-    return Attribute(name, entry["about"], classes)
+    return Attribute(name, entry["about"], classes, entry.get("absent", ""))
+
+
+def _as_list(words: dict[str, str] | list[dict[str, str]]) -> list[dict[str, str]]:
+    return words if isinstance(words, list) else [words]
 
 
 @cache

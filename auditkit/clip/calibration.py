@@ -1,27 +1,29 @@
 """How far a zero-shot attribute may be believed: temperature, threshold, confusion on images of known truth.
 
 A calibration belongs to one encoder's weights and one attribute's prompts, and lies beside the encoder as
-`calibration/<attribute>.json`. It says nothing about images unlike those it was fitted on: see
-`auditkit.clip.domain`.
+`calibration/<attribute>.json`, with the posteriors of the images it was fitted on in
+`calibration/<attribute>.safetensors`. It says nothing about images unlike those: see `auditkit.clip.domain`.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from auditkit.clip.attributes import UNKNOWN, Attribute
 from auditkit.clip.attributes import attribute as find_attribute
 from auditkit.clip.domain import Domain, load_domain
 from auditkit.clip.folder import find_folder, weights_sha256
-from auditkit.clip.posteriors import calibration_error, decide, posteriors
+from auditkit.clip.posteriors import Bin, calibration_error, decide, posteriors, reliability
 from auditkit.errors import CalibrationError
-from auditkit.files import write_json
+from auditkit.files import write_atomic, write_json
+from auditkit.stats.estimators.base import CalibrationSample
 
 if TYPE_CHECKING:
     from auditkit.clip.encoders import Encoder
@@ -35,10 +37,21 @@ MIN_SOURCES = 20
 """Fewest distinct source images of a class; below it the class's errors are guesswork."""
 
 
-class Calibration(BaseModel):
-    """One attribute's calibration for one encoder."""
+class Reliability(BaseModel):
+    """How often the likeliest class was right, by how sure the posterior was, on the images of the calibration."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    before: list[Bin]
+    """With temperature 1."""
+    after: list[Bin]
+    """With the fitted temperature; on the images it was fitted on."""
+
+
+class Calibration(BaseModel):
+    """One attribute's calibration for one encoder. Two are equal where all that is written in their JSON is."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
 
     encoder: str
     """Name of the encoder."""
@@ -79,6 +92,16 @@ class Calibration(BaseModel):
     """Which images: the corpus and split, in words."""
     made_by: str
     """The command that made it."""
+    reliability: Reliability | None = None
+    """The reliability curve; None in a calibration made before there was one."""
+    sample_sha256: str = ""
+    """Of the file of `sample`; empty in a calibration made before there was one."""
+    sample: CalibrationSample | None = Field(default=None, exclude=True, repr=False)
+    """The images it was fitted on, posteriors at the fitted temperature. None where their file is
+    not there: estimators that need them then refuse."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Calibration) and self.model_dump() == other.model_dump()
 
     @property
     def n_effective(self) -> list[int]:
@@ -86,9 +109,12 @@ class Calibration(BaseModel):
         return self.n_sources
 
     def save(self, folder: str | Path) -> Path:
-        """Write `calibration/<attribute>.json` into an encoder's folder; returns the file."""
+        """Write `calibration/<attribute>.json` and the sample beside it into an encoder's folder; returns the JSON."""
         path = _path(Path(folder), self.attribute)
         path.parent.mkdir(parents=True, exist_ok=True)
+        if self.sample is not None:
+            # The JSON last: until it is there, the old one refuses the new sample.
+            write_atomic(path.with_suffix(SAMPLE), _packed(self.sample))
         write_json(path, self.model_dump())
         return path
 
@@ -149,6 +175,8 @@ def fit_calibration(
     labelled = outcome < len(classes)
     counts = np.zeros((len(classes) + 1, len(classes)), int)
     np.add.at(counts, (outcome, index), 1)
+    origin = np.unique(np.asarray(clusters, str), return_inverse=True)[1].astype(np.intp)
+    sample = CalibrationSample(after.astype(np.float64), index.astype(np.intp), origin)
     return Calibration(
         encoder=encoder.name,
         encoder_sha256=encoder.sha256,
@@ -169,6 +197,9 @@ def fit_calibration(
         ece_after=calibration_error(after, index),
         source=source,
         made_by=made_by,
+        reliability=Reliability(before=reliability(before, index, origin), after=reliability(after, index, origin)),
+        sample_sha256=hashlib.sha256(_packed(sample)).hexdigest(),
+        sample=sample,
     )
 
 
@@ -179,7 +210,8 @@ def load_calibration(encoder: Encoder | str, attribute: str) -> Calibration | No
         encoder: an encoder, or the name of a bundled one, or the path of one's folder (no torch is imported).
 
     Raises:
-        CalibrationError: the file is damaged, or was fitted with other weights or other prompts.
+        CalibrationError: a file is damaged, or was fitted with other weights or other prompts, or the sample is
+            that of another calibration.
     """
     folder = find_folder(encoder) if isinstance(encoder, str) else encoder.folder
     if folder is None or not _path(folder, attribute).is_file():
@@ -196,14 +228,47 @@ def load_calibration(encoder: Encoder | str, attribute: str) -> Calibration | No
         raise CalibrationError("The calibration was fitted with other weights.", where=path, mend=_REFIT)
     if calibration.prompts_sha256 != find_attribute(attribute).digest:
         raise CalibrationError("The calibration was fitted with other prompts.", where=path, mend=_REFIT)
-    return calibration
+    sample = _load_sample(path.with_suffix(SAMPLE), calibration)
+    return calibration if sample is None else calibration.model_copy(update={"sample": sample})
 
+
+SAMPLE = ".safetensors"
+"""Suffix of the file with a calibration's sample."""
 
 _REFIT = "Fit it again (auditkit train clip), or restore the folder from where it came."
 
 
 def _path(folder: Path, attribute: str) -> Path:
     return folder / "calibration" / f"{attribute}.json"
+
+
+def _packed(sample: CalibrationSample) -> bytes:
+    from safetensors.numpy import save
+
+    return save(
+        {
+            "posterior": sample.posterior.astype(np.float32),
+            "truth": sample.truth.astype(np.uint8),
+            "source": sample.source.astype(np.int32),
+        }
+    )
+
+
+def _load_sample(path: Path, calibration: Calibration) -> CalibrationSample | None:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    if not path.is_file():
+        return None
+    try:
+        data = path.read_bytes()
+        if hashlib.sha256(data).hexdigest() != calibration.sample_sha256:
+            raise CalibrationError("The calibration's sample is not the one it was made with.", where=path, mend=_REFIT)
+        found = load(data)
+        posterior, truth, source = found["posterior"], found["truth"], found["source"]
+    except (SafetensorError, OSError, KeyError) as error:
+        raise CalibrationError(f"The calibration's sample cannot be read: {error}", where=path, mend=_REFIT) from error
+    return CalibrationSample(posterior.astype(np.float64), truth.astype(np.intp), source.astype(np.intp))
 
 
 def _sources(truth: Sequence[str], clusters: Sequence[str], attribute: Attribute, fewest: int) -> list[int]:
@@ -229,14 +294,14 @@ def _sources(truth: Sequence[str], clusters: Sequence[str], attribute: Attribute
 
 def _fit_temperature(cosines: np.ndarray, truth: np.ndarray, logit_scale: float) -> float:
     from scipy.optimize import minimize_scalar
-    from scipy.special import logsumexp
 
     logits = cosines.astype(np.float64) * logit_scale
-    true_logits = logits[np.arange(len(truth)), truth]
+    logits -= logits.max(axis=1, keepdims=True)  # so that no power overflows, at any temperature
+    true_logit = float(logits[np.arange(len(truth)), truth].mean())
 
     def nll(log_temperature: float) -> float:
         scale = np.exp(-log_temperature)
-        return float(np.mean(logsumexp(logits * scale, axis=1) - true_logits * scale))
+        return float(np.log(np.exp(logits * scale).sum(axis=1)).mean() - true_logit * scale)
 
     # 1/50 to 50: wider than any trained model needs, and an end where the classes part perfectly.
     return float(np.exp(minimize_scalar(nll, bounds=(-np.log(50), np.log(50)), method="bounded").x))

@@ -40,6 +40,8 @@ class Domain:
     """Of the weights that made the embeddings."""
     source: str
     """Which images, in words."""
+    clusters: np.ndarray | None = None
+    """int32 [m], images of one source image share a number; None in a reference made before they were kept."""
 
     @classmethod
     def fit(
@@ -72,7 +74,7 @@ class Domain:
                 mend="Pass the embeddings of the calibration images.",
             )
         distance = _distance(reference, reference, k, numbers)
-        return cls(reference, float(np.quantile(distance, 0.99)), k, encoder.sha256, source)
+        return cls(reference, float(np.quantile(distance, 0.99)), k, encoder.sha256, source, numbers.astype(np.int32))
 
     def assess(self, embeddings: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Distance to the reference, and whether it is within the threshold.
@@ -118,6 +120,8 @@ class Domain:
             "source": self.source,
         }
         tensors = {"reference": np.ascontiguousarray(self.reference, np.float16)}
+        if self.clusters is not None:
+            tensors["clusters"] = np.ascontiguousarray(self.clusters, np.int32)
         write_atomic(path, save(tensors, metadata={"domain": json.dumps(facts)}))
         return path
 
@@ -141,7 +145,8 @@ def load_domain(encoder: Encoder | str) -> Domain | None:
         with safe_open(path, framework="numpy") as file:
             facts = json.loads(file.metadata()["domain"])
             reference = file.get_tensor("reference").astype(np.float32)
-        domain = Domain(reference, **facts)
+            clusters = file.get_tensor("clusters") if "clusters" in file.keys() else None  # noqa: SIM118
+        domain = Domain(reference, **facts, clusters=clusters)
     except (SafetensorError, OSError, ValueError, TypeError, KeyError) as error:
         raise CalibrationError(
             f"The reference embeddings cannot be read: {error}", where=path, mend=_REFIT

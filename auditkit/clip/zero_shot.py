@@ -91,3 +91,7 @@ class ZeroShot:
 gender = ZeroShot("gender")
 skin_tone = ZeroShot("skin_tone")
 occupation = ZeroShot("occupation")
+age = ZeroShot("age")
+disability = ZeroShot("disability")
+surroundings = ZeroShot("surroundings")
+wealth = ZeroShot("wealth")

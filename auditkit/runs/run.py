@@ -62,7 +62,7 @@ class Run:
 
     @property
     def complete(self) -> bool:
-        """Whether every image has been made."""
+        """Whether every image has been made; of a run in stages, every image up to a look."""
         return (self.path / "images.parquet").is_file()
 
     @property

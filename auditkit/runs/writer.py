@@ -1,4 +1,8 @@
-"""Making a run, shard by shard, so that a killed process loses no more than the shard it was in."""
+"""Making a run, shard by shard, so that a killed process loses no more than the shard it was in.
+
+A run whose plan has looks is made in stages, one up to each look: every prompt gets its first images, then the run is
+complete so far; the next stage is made only after a look that said to go on (`auditkit.plan.look`).
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import IO, Any, Self
 
@@ -17,12 +22,15 @@ from auditkit.errors import AuditkitError, RunError
 from auditkit.files import TEMPORARY, write_atomic, write_json
 from auditkit.images import encode_png, image_id
 from auditkit.prompts import Prompt, expand, image_seed
+from auditkit.runs.journal import read_journal
 from auditkit.runs.record import make_record, make_run_id, resolve
 from auditkit.runs.run import Run, open_run
 from auditkit.schemas import IMAGES, read_table, write_table
 from auditkit.spec import RunSpec
 
 LOCK = ".lock"
+LOOKS = "looks.jsonl"
+"""What each look at a run in stages decided."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +48,7 @@ class Shard:
 
     index: int
     tasks: list[Task]
+    stage: int = 0
 
 
 class RunWriter:
@@ -62,11 +71,15 @@ class RunWriter:
             self._lock.close()
             self._lock = None
 
+    def due(self) -> list[Shard]:
+        """The shards that make the run complete, in order; of a run in stages those up to the next look."""
+        stage = due_stage(self.run)
+        return [shard for shard in self.shards if shard.stage <= stage]
+
     def pending(self) -> list[Shard]:
-        """The shards that are still to be made, in order."""
-        if self.run.complete:
-            return []
-        return [shard for shard in self.shards if not self._file(shard).is_file()]
+        """Those of `due` that are still to be made."""
+        merged = _merged(self.run)
+        return [s for s in self.due() if s.index not in merged and not self._file(s).is_file()]
 
     def write_shard(
         self, shard: Shard, images: Sequence[Image.Image], ms: Sequence[float], settings: dict[str, Any]
@@ -118,7 +131,9 @@ class RunWriter:
         Raises:
             RunError: a shard is still to be made, or is damaged.
         """
-        if not self.run.complete:
+        merged = _merged(self.run)
+        fresh = [shard for shard in self.due() if shard.index not in merged]
+        if fresh:
             left = self.pending()
             if left:
                 raise RunError(
@@ -126,11 +141,14 @@ class RunWriter:
                     where=self.run.path,
                     mend="make and write every shard of pending()",
                 )
-            images = pd.concat([self._read(shard) for shard in self.shards], ignore_index=True)
+            before = [self.run.images()] if merged else []
+            images = pd.concat([*before, *(self._read(shard) for shard in fresh)], ignore_index=True)
             images = images.sort_values(["prompt_id", "replicate"], ignore_index=True)
             # run.json first: the run counts as complete from the moment images.parquet is there.
             self.run.record["seconds"] = round(float(images["ms"].sum()) / 1000, 3)
             write_json(self.run.path / "run.json", self.run.record)
+            # Numbers of fewer images would pass for those of all of them; a look keeps its own in looks.jsonl.
+            (self.run.path / "measurements.parquet").unlink(missing_ok=True)
             write_table(images, self.run.path / "images.parquet", IMAGES)
         shutil.rmtree(self.run.path / "shards", ignore_errors=True)
         if self._lock is not None:
@@ -159,6 +177,7 @@ def create(
     *,
     shard_size: int = 50,
     resume: bool = True,
+    plan: dict[str, Any] | None = None,
 ) -> RunWriter:
     """Begin the run of `spec` in the folder `out`, or go on with it where it stopped.
 
@@ -166,9 +185,11 @@ def create(
         generator_info: `GeneratorInfo.as_dict()`; `name` is needed.
         shard_size: images kept together; a resumed run keeps its own.
         resume: False makes a run that exists already an error.
+        plan: `Plan.record()`, kept in run.json before the first image is made.
 
     Raises:
-        RunError: another process writes this run, or the folder cannot be used.
+        RunError: another process writes this run, the folder cannot be used, the run was begun without this plan, or
+            it is sealed and would grow.
     """
     resolved = resolve(spec, generator_info)
     path = Path(out) / make_run_id(resolved, generator_info)
@@ -177,8 +198,14 @@ def create(
         raise RunError(
             "the run exists already", where=path, mend="resume it, or choose another folder or seed"
         )
-    if exists and (run := open_run(path)).complete:
-        return RunWriter(run, _shards(spec, run.record["shard_size"]), None)
+    if exists:
+        run = open_run(path)
+        _check_plan(run, plan)
+        writer = RunWriter(run, _shards(spec, run.record["shard_size"], _stages(run.record, spec)), None)
+        if run.complete and not writer.pending():
+            return writer
+        if (path / "SEAL").is_file():
+            raise RunError("the run is sealed, and would grow", where=path, mend="delete its SEAL, and seal it again")
 
     lock = _take_lock(path)
     for leftover in path.rglob(f".*{TEMPORARY}"):  # of a process that was killed; we hold the lock
@@ -186,9 +213,48 @@ def create(
     if not exists:
         passed = {"as_passed": spec.as_passed, "resolved": resolved}
         record = make_record(path.name, passed, generator_info, shard_size=shard_size)
-        write_json(path / "run.json", record)
+        write_json(path / "run.json", record | ({"plan": plan} if plan else {}))
     run = open_run(path)
-    return RunWriter(run, _shards(spec, run.record["shard_size"]), lock)
+    if plan and "plan" not in run.record:  # begun, but no image made yet
+        run.record["plan"] = plan
+        write_json(path / "run.json", run.record)
+    return RunWriter(run, _shards(spec, run.record["shard_size"], _stages(run.record, spec)), lock)
+
+
+def due_stage(run: Run) -> int:
+    """The stage up to which images are to be made now: one more than the looks that said to go on."""
+    return sum(line.get("decision") == "continue" for line in read_journal(run.path / LOOKS))
+
+
+def _merged(run: Run) -> set[int]:
+    """Shards that images.parquet holds."""
+    return {int(index) for index in run.images()["shard"].unique()} if run.complete else set()
+
+
+def _stages(record: dict[str, Any], spec: RunSpec) -> list[int]:
+    """Images of each prompt at the end of each stage; one stage where no looks were planned."""
+    sequential = ((record.get("plan") or {}).get("content") or {}).get("sequential") or {}
+    looks = [int(look) for look in sequential.get("looks", []) if look < spec.images_per_prompt]
+    return [*looks, spec.images_per_prompt]
+
+
+def _check_plan(run: Run, plan: dict[str, Any] | None) -> None:
+    """Refuse a plan that comes after the images, or another one than they were begun under."""
+    if plan is None:
+        return
+    before = run.record.get("plan")
+    if before is None and (run.complete or any((run.path / "images").glob("*/*.png"))):
+        raise RunError(
+            "the run has images already, and a plan must come before the first of them",
+            where=run.path,
+            mend="plan with another seed (auditkit plan ... --seed N), or generate into another folder",
+        )
+    if before is not None and before.get("sha256") != plan["sha256"]:
+        raise RunError(
+            f"the run was begun under another plan ({str(before.get('sha256'))[:12]}, not {plan['sha256'][:12]})",
+            where=run.path,
+            mend="go on with the plan it was begun with, or generate into another folder",
+        )
 
 
 def store_image(run: Path, image: Image.Image) -> dict[str, Any]:
@@ -220,13 +286,17 @@ def _task_row(task: Task) -> dict[str, Any]:
     }
 
 
-def _shards(spec: RunSpec, size: int) -> list[Shard]:
-    tasks = [
-        Task(prompt, replicate, image_seed(spec.seed, prompt.text, replicate))
-        for prompt in expand(spec)
-        for replicate in range(spec.images_per_prompt)
-    ]
-    return [Shard(i, tasks[start : start + size]) for i, start in enumerate(range(0, len(tasks), size))]
+def _shards(spec: RunSpec, size: int, stages: list[int]) -> list[Shard]:
+    prompts, shards = expand(spec), list[Shard]()
+    for stage, (first, last) in enumerate(pairwise([0, *stages])):
+        tasks = [
+            Task(prompt, replicate, image_seed(spec.seed, prompt.text, replicate))
+            for prompt in prompts
+            for replicate in range(first, last)
+        ]
+        for start in range(0, len(tasks), size):
+            shards.append(Shard(len(shards), tasks[start : start + size], stage))
+    return shards
 
 
 def _take_lock(path: Path) -> IO[str]:

@@ -67,6 +67,14 @@ class Confusion:
         return cls(matrix, np.minimum.outer(a.n, b.n).ravel(), (a, b))
 
     @property
+    def own(self) -> NDArray[np.intp]:
+        """[n_classes] the outcome that stands for each class; of a joint attribute the pair of its parts'."""
+        if self.factors:
+            a, b = self.factors
+            return np.asarray((a.own[:, None] * len(b.matrix) + b.own).ravel(), np.intp)
+        return np.arange(self.matrix.shape[1])
+
+    @property
     def smoothed(self) -> Floats:
         """C with one image spread over each column's outcomes (prior 1/m each, Perks 1947).
 
@@ -94,15 +102,19 @@ class Confusion:
             total = total + kron(cov, np.outer(row, row))
         return np.asarray(total)
 
-    def draw(self, rng: np.random.Generator, size: int) -> Floats:
-        """Matrices the calibration set leaves plausible: [size, n_outcomes, n_classes] (Dirichlet)."""
+    def draw(self, rng: np.random.Generator, size: int, *, prior: float | None = None) -> Floats:
+        """Matrices the calibration set leaves plausible: [size, n_outcomes, n_classes] (Dirichlet).
+
+        Args:
+            prior: images added to each cell; None: 1/n_outcomes (Perks 1947).
+        """
         m, k = self.matrix.shape
         if self.factors:
-            a, b = (f.draw(rng, size) for f in self.factors)
+            a, b = (f.draw(rng, size, prior=prior) for f in self.factors)
             return np.einsum("rik,rjl->rijkl", a, b).reshape(size, m, k)
         out = np.broadcast_to(self.matrix, (size, m, k)).copy()
         for j in np.flatnonzero(np.isfinite(self.n)):
-            out[:, :, j] = rng.dirichlet(self.n[j] * self.matrix[:, j] + 1 / m, size=size)
+            out[:, :, j] = rng.dirichlet(self.n[j] * self.matrix[:, j] + (1 / m if prior is None else prior), size=size)
         return out
 
     @property

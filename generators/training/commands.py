@@ -158,6 +158,25 @@ def calibrate(
     typer.echo(f"Written: {encoder / 'calibration'}")
 
 
+@app.command()
+def memorise(
+    encoder: Annotated[Path, typer.Option(help="The encoder's folder.")],
+    corpus: Corpus = Path("corpus"),
+    vae: Annotated[Path, typer.Option(help="The trained autoencoder.")] = Path("training/autoencoder/vae"),
+) -> None:
+    """Embed the training drawings, to find generated pictures that are training drawings come again.
+
+    Example: auditkit train memorise --encoder training/clip/export
+    """
+    from generators import corpus as corpora
+    from generators.training import memorise as trainer
+
+    made = trainer.memorise(encoder, corpora.read(corpus), vae=vae)
+    for name, at in (("training drawing come again", made.memorised), ("near-duplicates", made.copies)):
+        typer.echo(f"{name}: cosine {at.cosine:.4f}; wrong {at.matches} of {at.n}; copies found {at.found:.1%}")
+    typer.echo(f"Written: {encoder / 'calibration' / 'training.safetensors'} ({len(made.embeddings):,} drawings)")
+
+
 class _Bar:
     """A progress bar on a terminal, a line now and then elsewhere; called by the training loop."""
 
