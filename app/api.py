@@ -24,12 +24,14 @@ from auditkit.errors import RunError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from auditkit.plan import Plan
     from auditkit.runs import BrokenRun, Problem, Run
     from auditkit.spec import RunSpec
 
 RUNS = Path("runs")
 ENCODER = "personas-clip"
-SCORERS = ["gender", "skin_tone", "occupation"]
+SCORERS = ["gender", "skin_tone", "occupation", "age", "disability", "skin_pixels"]
+"""What `score` looks for where nothing else is said; of runs with an axis `place` surroundings and wealth too."""
 ATTRIBUTES = ["gender", "skin_tone"]
 ESTIMATOR = "adjusted-count"
 
@@ -76,6 +78,7 @@ def generate(
     guidance: float | None = None,
     device: str = "auto",
     batch_size: int | None = None,
+    plan: str | Path | Plan | None = None,
     progress: bool | Progress = False,
 ) -> Run:
     """Make the images of a spec as a run under `out`, or go on with one that was interrupted.
@@ -85,6 +88,8 @@ def generate(
         generator: "personas", "personas-balanced", any registered name, or the folder of a
             diffusers checkpoint.
         seed, images_per_prompt, sampler, steps, guidance: laid over what the spec says.
+        plan: a plan document or its file: the spec is the plan's, and its hash is kept in the run before the
+            first image is made. A plan with looks makes the images up to the next look.
 
     Raises:
         SpecError, GeneratorError, RunError.
@@ -94,8 +99,9 @@ def generate(
     """
     from generators.make import generate as make
 
+    planned = _plan(plan)
     resolved = resolve_spec(
-        spec,
+        planned.spec if planned else spec,
         generator=generator,
         seed=seed,
         images_per_prompt=images_per_prompt,
@@ -104,7 +110,7 @@ def generate(
         guidance=guidance,
     )
     with progress_bar("generate", progress) as show:
-        return make(resolved, out=Path(out), device=device, batch_size=batch_size, progress=show)
+        return make(resolved, out=Path(out), device=device, batch_size=batch_size, plan=planned, progress=show)
 
 
 def import_folder(
@@ -155,7 +161,7 @@ def score(
     from auditkit.clip.encoders import embed_run, load_encoder
 
     run = find_run(run)
-    wanted = list(scorers) or [name for name in SCORERS if name != "occupation" or "occupation" in run.axes]
+    wanted = list(scorers) or _scorers(run)
     loaded = {name: registry.load("scorers", name) for name in wanted}
     eyes = load_encoder(encoder, device=device)
     with progress_bar("score", progress) as show:
@@ -290,15 +296,19 @@ def audit(
     estimator: str = ESTIMATOR,
     device: str = "auto",
     batch_size: int | None = None,
+    plan: str | Path | Plan | None = None,
     progress: bool | Progress = False,
 ) -> Audit:
     """Generate, score, measure, report and seal, in one go. Interrupted, it goes on where it stopped.
+
+    With a plan the spec and the measuring are the plan's. A run whose plan has looks is sealed when a look said stop.
 
     Example:
         done = audit("occupations", generator="personas")
         print(done.report)
     """
     seconds: dict[str, float] = {}
+    planned = _plan(plan)
 
     def timed(stage: str, since: float) -> float:
         now = time.perf_counter()
@@ -317,19 +327,21 @@ def audit(
         guidance=guidance,
         device=device,
         batch_size=batch_size,
+        plan=planned,
         progress=progress,
     )
     at = timed("generate", start)
-    score(run, encoder=encoder, device=device, progress=progress)
+    asked: dict[str, Any] = {"by": by, "target": target, "encoder": encoder, "attributes": attributes}
+    asked = planned.measuring() if planned else asked | {"estimator": estimator}
+    score(run, encoder=str(asked.get("encoder", encoder)), device=device, progress=progress)
     at = timed("score", at)
-    table = measure(
-        run, by=by, target=target, encoder=encoder, attributes=attributes, estimator=estimator, progress=progress
-    )
+    table = measure(run, **asked, progress=progress)
     at = timed("measure", at)
     page = report(run)
     at = timed("report", at)
-    seal(run)
-    timed("seal", at)
+    if not _growing(run, planned):
+        seal(run)
+        timed("seal", at)
     return Audit(run=run, measurements=table, report=page, seconds=seconds)
 
 
@@ -395,6 +407,29 @@ def grouping(run: Run) -> str:
             "the run has no axis to group by", where=run.path, mend="import it with an axis column"
         )
     return run.axes[0]
+
+
+def _plan(plan: str | Path | Plan | None) -> Plan | None:
+    if isinstance(plan, (str, Path)):
+        from auditkit.plan import load_plan
+
+        return load_plan(plan)
+    return plan
+
+
+def _growing(run: Run, plan: Plan | None) -> bool:
+    """Whether a look of the plan is still to come: a sealed run could not grow."""
+    from auditkit.plan import looks
+
+    if plan is None or plan.sequential is None:
+        return False
+    made = looks(run)
+    return not made or made[-1].decision != "stop"
+
+
+def _scorers(run: Run) -> list[str]:
+    chosen = [name for name in SCORERS if name != "occupation" or "occupation" in run.axes]
+    return chosen + (["surroundings", "wealth"] if "place" in run.axes else [])
 
 
 def _measuring_encoder(encoder: str, attributes: Sequence[str]) -> dict[str, Any]:

@@ -97,7 +97,8 @@ def _scores(
     table = table.assign(
         confidence=sure, in_domain=pd.array(np.ones(n, bool), dtype="boolean"), domain_distance=0.1
     )
-    return pd.concat([table, pd.DataFrame(p / p.sum(axis=1, keepdims=True), columns=[f"p_{c}" for c in classes])], axis=1)
+    posterior = pd.DataFrame(p / p.sum(axis=1, keepdims=True), columns=[f"p_{c}" for c in classes])
+    return pd.concat([table, posterior], axis=1)
 
 
 def measured(path: Path, replicates: int) -> dict[str, float]:

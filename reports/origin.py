@@ -101,8 +101,8 @@ def measured_encoder(run: Run, measurements: pd.DataFrame) -> str:
     Rows say it themselves; those of auditkit 0.1.0 did not, and there it is inferred from the shares.
     """
     shares = measurements["measure"].str.startswith("representation.")
-    said = measurements.loc[shares, "encoder"].dropna().unique() if "encoder" in measurements else []
-    if len(said) and said[0]:
+    said = list(measurements.loc[shares, "encoder"].dropna().unique()) if "encoder" in measurements else []
+    if said and said[0]:
         return str(said[0])
     tables = run.scores()
     encoders = list(dict.fromkeys(key.rpartition("@")[2] for key in tables))

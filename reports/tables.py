@@ -5,6 +5,7 @@ Shares, intervals, targets and distances are floats in [0, 1]; what is not known
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,8 @@ from auditkit.errors import RunError
 
 if TYPE_CHECKING:
     from auditkit.runs import Run
+
+NUMBER = re.compile(r"\d+(?:\.\d+)?%?")
 
 ALPHA = 0.05
 """A cell is called different from its target when its Holm-adjusted p-value is below this."""
@@ -223,13 +226,26 @@ def fidelity(measurements: pd.DataFrame, *, by: str) -> pd.DataFrame:
 
 
 def cautions(view: View) -> dict[str, list[str]]:
-    """Notes that stand beside estimates: each note and the groups that it is about."""
-    noted: dict[str, list[str]] = {}
+    """Notes that stand beside estimates, each with the groups that it is about.
+
+    Notes that differ in their numbers only are one, with the range of each number: `0.37 to 0.48`.
+    """
+    noted: dict[str, list[tuple[str, list[str]]]] = {}
     for row in rows(view.shares[view.shares["status"] == "ok"].drop_duplicates("group")):
         for note in row["note"].split("; "):
             if note:
-                noted.setdefault(note, []).append(row["group"])
-    return noted
+                noted.setdefault(NUMBER.sub("#", note), []).append((row["group"], NUMBER.findall(note)))
+    said = {}
+    for pattern, found in noted.items():
+        spans = []
+        for column in zip(*(numbers for _, numbers in found), strict=True):
+            each = sorted(set(column), key=lambda number: float(number.rstrip("%")))
+            spans.append(each[0] if len(each) == 1 else f"{each[0]} to {each[-1]}")
+        text = pattern
+        for span in spans:
+            text = text.replace("#", span, 1)
+        said[text] = [group for group, _ in found]
+    return said
 
 
 def differing(view: View) -> list[str]:

@@ -11,8 +11,9 @@ import pytest
 from bench_helpers import make_pool
 
 from auditkit.errors import SpecError, TableError
-from auditkit.stats.estimators import DEFAULT, ESTIMATORS
+from auditkit.stats.estimators import DEFAULT, ESTIMATORS, misfit
 from benchmarks.truth.compose import Population, load_settings
+from benchmarks.truth.constants import Varied
 from benchmarks.truth.run import bench, chosen, run
 from benchmarks.truth.simulate import simulate
 from benchmarks.truth.table import COVERS, FAILS, HOLDS, REFUSED, WARNED, WIDE, finding, markdown, summarise
@@ -160,6 +161,7 @@ def test_an_estimators_numbers_do_not_hang_on_which_others_are_asked_for(populat
         ({"bias": 0.05}, COVERS),
         ({"bias": 0.05, "coverage_high": 0.9, "silent": 0.2}, FAILS),
         ({"bias": 0.011}, HOLDS),
+        ({"shown": 0.03, "coverage_high": 0.9, "silent": 0.02}, REFUSED),
         ({"shown": 0.0, "bias": np.nan, "coverage": np.nan}, REFUSED),
     ],
 )
@@ -234,3 +236,12 @@ def test_a_class_mix_far_from_the_calibrations_is_told_but_is_no_warning_of_a_wr
     found = simulate(setting("label-shift"), population, ours(DEFAULT), audits=4, seed=0)[DEFAULT]
     assert found["shift"].all()
     assert not found["caution"].all()
+
+
+def test_a_constant_is_varied_for_one_estimator_and_then_as_it_ships(population):
+    one = setting("ruin-shift")
+    found = simulate(one, population, {"lax": Varied("MISFIT", 0.0), "strict": Varied("MISFIT", 1.1)}, audits=3, seed=0)
+    assert (found["lax"]["slack"] == 0).all()
+    strict = found["strict"]
+    assert (strict["slack"] > 0).all() or strict["estimate"].isna().any()
+    assert misfit.MISFIT == 0.001

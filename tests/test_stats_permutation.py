@@ -91,3 +91,12 @@ def test_single_images_say_nothing_of_dependence():
     found, permuted = dependence_within_prompts(np.eye(4, dtype=int).reshape(4, 2, 2), np.random.default_rng(9))
     assert not found.any()
     assert not permuted.any()
+
+
+def test_a_group_with_many_rare_hits_is_found_though_most_groups_have_none():
+    rng = np.random.default_rng(7)
+    hits, groups = np.zeros(200), np.repeat(np.arange(20), 10)
+    hits[:10] = [2, 2, 3, 0, 0, 0, 2, 1, 1, 2]
+    hits[10:21] = 1
+    _, p_values = group_against_rest(hits, np.full(200, 5), groups, rng, replicates=1000)
+    assert p_values[0] < 0.01

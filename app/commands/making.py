@@ -9,7 +9,8 @@ import typer
 
 from app import api, output
 from app.commands.base import Answer, DeviceOption, EncoderOption, verb
-from app.commands.measuring import AttributeOption, ByOption, TargetOption, show_measurements
+from app.commands.measuring import AttributeOption, ByOption, EstimatorOption, TargetOption, show_measurements
+from auditkit.errors import SpecError
 
 SpecArgument = Annotated[str, typer.Argument(help="A suite's name or a .toml file.")]
 GeneratorOption = Annotated[
@@ -24,6 +25,10 @@ ImagesOption = Annotated[
 StepsOption = Annotated[int | None, typer.Option(min=1, help="Sampling steps.")]
 GuidanceOption = Annotated[float | None, typer.Option(min=0.0, help="Classifier-free guidance scale.")]
 SamplerOption = Annotated[str | None, typer.Option(help="The sampler, as `auditkit generators` names them.")]
+PlanOption = Annotated[
+    Path | None,
+    typer.Option(help="A plan (auditkit plan): spec and measuring are the plan's, and its hash is kept in the run."),
+]
 BatchOption = Annotated[
     int | None, typer.Option(min=1, help="Images at a time; chosen for the device by default.")
 ]
@@ -46,7 +51,7 @@ def register(app: typer.Typer) -> None:
 
 
 def generate(
-    spec: SpecArgument,
+    spec: Annotated[str | None, typer.Argument(help="A suite's name or a .toml file; left out with --plan.")] = None,
     generator: GeneratorOption = None,
     out: OutOption = api.RUNS,
     seed: SeedOption = None,
@@ -56,10 +61,13 @@ def generate(
     sampler: SamplerOption = None,
     device: DeviceOption = "auto",
     batch_size: BatchOption = None,
+    plan: PlanOption = None,
 ) -> Answer:
     """Make the images of a spec as a run. Interrupted, the same command goes on where it stopped."""
+    if spec is None and plan is None:
+        raise SpecError("nothing says what to generate", where="auditkit generate", mend="name a spec, or --plan FILE")
     run = api.generate(
-        spec,
+        spec or "",
         generator=generator,
         out=out,
         seed=seed,
@@ -69,6 +77,7 @@ def generate(
         sampler=sampler,
         device=device,
         batch_size=batch_size,
+        plan=plan,
         progress=True,
     )
     return _made(run)
@@ -99,8 +108,10 @@ def audit(
     target: TargetOption = "uniform",
     encoder: EncoderOption = api.ENCODER,
     attribute: AttributeOption = api.ATTRIBUTES,
+    estimator: EstimatorOption = api.ESTIMATOR,
     device: DeviceOption = "auto",
     batch_size: BatchOption = None,
+    plan: PlanOption = None,
 ) -> Answer:
     """Generate, score, measure, report and seal: the whole audit in one command."""
     done = api.audit(
@@ -116,8 +127,10 @@ def audit(
         target=target,
         encoder=encoder,
         attributes=attribute,
+        estimator=estimator,
         device=device,
         batch_size=batch_size,
+        plan=plan,
         progress=True,
     )
 

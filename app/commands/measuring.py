@@ -53,12 +53,12 @@ def score(
     run: RunArgument,
     encoder: EncoderOption = api.ENCODER,
     scorer: Annotated[
-        list[str], typer.Option(help="Repeat for more; gender, skin_tone and occupation by default.")
+        list[str], typer.Option(help="Repeat for more; by default all that the bundled encoder is calibrated for.")
     ] = [],  # noqa: B006 (typer reads the default, nobody changes it)
     device: DeviceOption = "auto",
     runs: RunsOption = api.RUNS,
 ) -> Answer:
-    """Give every image its perceived gender presentation, skin tone and occupation in CLIP space."""
+    """Say what every image is perceived to show: gender presentation, skin tone, occupation, age, mobility aids."""
     found = api.find_run(run, folder=runs)
     scores = api.score(found, scorers=scorer, encoder=encoder, device=device, progress=True)
     counts = {key: table["label"].value_counts().to_dict() for key, table in scores.items()}

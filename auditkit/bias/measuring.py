@@ -11,6 +11,7 @@ import pandas as pd
 from auditkit import registry
 from auditkit.bias.base import COLUMNS, Measure, Options
 from auditkit.errors import EncoderError, PluginError, TableError
+from auditkit.plan import record_analysis
 
 if TYPE_CHECKING:
     from auditkit.runs import Run
@@ -77,6 +78,7 @@ def measure_run(
     fresh = pd.concat(parts, ignore_index=True)[COLUMNS]
     measured = [found.name for found in chosen if found.name not in left_out]
     run.write_measurements(_kept(run, measured, fresh))
+    record_analysis(run, options, measured)
     return fresh, left_out
 
 

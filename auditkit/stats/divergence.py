@@ -208,7 +208,7 @@ def hidden_by_pooling(
     ends of the percentile and the basic bootstrap's interval, as the plug-in may err to either side (each group's
     noise raises it, the pool's lowers it); from 0 where p_value > (1 - confidence) / 2.
     Coverage of a nominal 95%, 200 simulated audits a setting, 2 to 10 groups of 50 and 200 images, two and five
-    classes: 95-100%; p <= .05 where nothing is hidden in 0-9%.
+    classes: 95-100%; p <= .05 where nothing is hidden in 0-10%.
 
 
     Args:

@@ -1,6 +1,6 @@
 """Do the constants that were set after looking at one generator's images hold where the truth is known?
 
-    python -m benchmarks.truth.constants --corpus corpus --out bench/truth [--audits 150] [--setting NAME ...]
+    python -m benchmarks.truth.constants --corpus corpus --out bench/truth [--audits 100] [--setting NAME ...]
 
 SURE (least posterior of a label), MISFIT (p-value under which outcomes count as impossible) and MATERIAL (unexplained
 share from which there is no correction) each take other values while the rest stays as it ships. Writes constants.csv.
@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 
 from auditkit.clip import calibration
-from auditkit.stats.estimators import DEFAULT, ESTIMATORS, Estimate, Estimator, Evidence, adjusted_count
+from auditkit.stats.estimators import DEFAULT, ESTIMATORS, Estimate, Estimator, Evidence, adjusted_count, misfit
 from benchmarks.truth.compose import Population, load_settings
 from benchmarks.truth.pool import load_pool
 from benchmarks.truth.run import VAE
@@ -29,7 +29,7 @@ VALUES: dict[str, tuple[float, ...]] = {
     "MISFIT": (0.05, 0.01, 1e-5),
     "MATERIAL": (0.05, 0.1, 0.25, 1.0),
 }
-MODULES: Mapping[str, Any] = {"SURE": calibration, "MISFIT": adjusted_count, "MATERIAL": adjusted_count}
+MODULES: Mapping[str, Any] = {"SURE": calibration, "MISFIT": misfit, "MATERIAL": adjusted_count}
 
 
 @contextmanager
@@ -88,7 +88,7 @@ class Varied:
 
 
 def constants(
-    corpus: Path, out: Path, *, audits: int = 150, settings: list[str] | None = None, seed: int = 0
+    corpus: Path, out: Path, *, audits: int = 100, settings: list[str] | None = None, seed: int = 0
 ) -> pd.DataFrame:
     """`summarise`'s rows by setting, attribute and changed constant; `estimator` says which, or `as shipped`."""
     population = Population(load_pool(corpus, out, vae=VAE))
@@ -131,7 +131,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
     parser.add_argument("--corpus", type=Path, default=Path("corpus"))
     parser.add_argument("--out", type=Path, default=Path("bench/truth"))
-    parser.add_argument("--audits", type=int, default=150)
+    parser.add_argument("--audits", type=int, default=100)
     parser.add_argument("--setting", action="append")
     args = parser.parse_args()
     made = constants(args.corpus, args.out, audits=args.audits, settings=args.setting)

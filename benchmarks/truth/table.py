@@ -22,6 +22,9 @@ SILENT = 0.07
 """Largest share of estimates that may miss the truth and carry no warning, where the assumptions do not hold: as many
 as an interval that covers 93% misses."""
 
+SELDOM = 0.05
+"""Share of the estimates shown up to which a setting counts as refused: too few audits are left to judge by."""
+
 STANDING = {"classify-and-count", "cleam"}
 """Estimators whose caution is about themselves and comes with every estimate, so that it warns of nothing."""
 
@@ -91,7 +94,7 @@ def finding(row: dict[str, Any]) -> str:
     as asked though the estimate is further off than asked, the interval is honest all the same. Where it does not, the
     estimator must say so: it is warned where no more than SILENT of all its estimates miss without a word.
     """
-    if not row["shown"]:
+    if row["shown"] <= SELDOM:
         return REFUSED
     if row["coverage_high"] < LEAST:
         return WARNED if row["silent"] <= SILENT else FAILS

@@ -48,7 +48,7 @@ def calibrate(folder: Path, table: pd.DataFrame, *, vae: Path, canvas: int = 128
     Each drawing of the calibration split is shown four times, on other papers; two of the copies have been through
     the autoencoder `vae`, since that is how a generator's images look. Copies of one drawing are one source.
 
-    An attribute of `BY_CONCEPT` of which the corpus lacks a class stays without a calibration.
+    An attribute of `BY_CONCEPT` of which the split has a class too rarely stays without a calibration.
 
     Returns:
         The evaluation on the test split and on the style that no model trains on, one row for each split and
@@ -69,7 +69,7 @@ def calibrate(folder: Path, table: pd.DataFrame, *, vae: Path, canvas: int = 128
         classes = list(attribute(name).classes)
         truth = true_classes(held, name)[rows]
         known = np.isin(truth, classes)
-        if name in BY_CONCEPT and set(truth[known]) != set(classes):
+        if name in BY_CONCEPT and any(len(set(names[truth == c])) < FEWEST[name] for c in classes):
             continue
         cosines = embeddings[known] @ class_embeddings(encoder, attribute(name)).T
         fitted = fit_calibration(

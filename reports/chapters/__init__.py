@@ -14,7 +14,11 @@ if TYPE_CHECKING:
 
 __all__ = ["ORDER", "Chapter", "Figure", "Pictures", "Table", "chapters"]
 
+PLAN = "plan"
+"""Of every run: what was planned and what was done otherwise, or that nothing was planned."""
+
 ORDER = (
+    PLAN,
     "divergence",
     "intersections",
     "missingness",
@@ -35,6 +39,6 @@ def chapters(measurements: pd.DataFrame, run: Run) -> list[Chapter]:
     made = (
         importlib.import_module(f"reports.chapters.{name}").chapter(measurements, run)
         for name in ORDER
-        if name in present
+        if name in present or name == PLAN
     )
     return [chapter for chapter in made if chapter is not None]
