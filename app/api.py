@@ -163,9 +163,11 @@ def score(
     run = find_run(run)
     wanted = list(scorers) or _scorers(run)
     loaded = {name: registry.load("scorers", name) for name in wanted}
-    eyes = load_encoder(encoder, device=device)
-    with progress_bar("score", progress) as show:
-        embed_run(run, eyes, progress=show)
+    eyes = None
+    if any(getattr(scorer, "needs_encoder", True) for scorer in loaded.values()):
+        eyes = load_encoder(encoder, device=device)
+        with progress_bar("score", progress) as show:
+            embed_run(run, eyes, progress=show)
     for scorer in loaded.values():
         instance = scorer() if isinstance(scorer, type) else scorer
         run.write_scores(instance.score(run, eyes))

@@ -60,11 +60,11 @@ def truth(
 
 
 def _table(attribute: str, rows: Any) -> Any:
-    heads = ["setting", "estimator", ">bias", ">RMSE", ">coverage", ">worst", ">width", ">shown", ">caution", "finding"]
+    heads = ["setting", "estimator", ">bias", ">coverage", ">worst", ">width", ">shown", ">caution", "finding"]
     cells, before = [], ""
     for row in rows.to_dict("records"):
         name = row["setting"] + (" †" if row["breaks"] else "")
-        numbers = [(row["bias"], "+.3f"), (row["rmse"], ".3f"), (row["coverage"], ".1%"), (row["worst"], ".1%")]
+        numbers = [(row["bias"], "+.3f"), (row["coverage"], ".1%"), (row["worst"], ".1%")]
         numbers += [(row["width"], ".3f"), (row["shown"], ".0%"), (row["caution"], ".0%")]
         told = ["" if value != value else format(value, how) for value, how in numbers]
         cells.append([name if name != before else "", row["estimator"], *told, row["finding"]])

@@ -43,6 +43,7 @@ class SkinPixels:
     """
 
     name = "skin_pixels"
+    needs_encoder = False
     version = 1
 
     def score(

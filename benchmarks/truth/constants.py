@@ -67,12 +67,12 @@ def remembering() -> Iterator[None]:
     def shifted_once(evidence: Evidence, *args: Any) -> Any:
         return shifted.of(evidence.outcome.tobytes(), evidence, *args)
 
-    before = adjusted_count.corrected_shares, adjusted_count.shifted
-    adjusted_count.corrected_shares, adjusted_count.shifted = corrected_once, shifted_once
+    for name, once in (("corrected_shares", corrected_once), ("shifted", shifted_once)):
+        setattr(adjusted_count, name, once)
     try:
         yield
     finally:
-        adjusted_count.corrected_shares, adjusted_count.shifted = before
+        adjusted_count.corrected_shares, adjusted_count.shifted = corrected.function, shifted.function
 
 
 class Varied:

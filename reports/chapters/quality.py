@@ -181,7 +181,9 @@ def _overall(whole: dict[str, dict[str, Any] | None]) -> Table:
     rows = []
     for name, row in whole.items():
         if row is not None:
-            chance = f"{row['null_value']:.3g}" if math.isfinite(row["null_value"]) else MISSING
+            chance = MISSING
+            if math.isfinite(row["null_value"]):
+                chance = percent(row["null_value"], 1) if row["unit"] == "share" else f"{row['null_value']:.3g}"
             rows.append([NAMES[name], _cell(row), chance, f"{row['n_images']:,}", str(row["note"] or "")])
     return Table(
         "All images together",
