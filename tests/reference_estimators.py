@@ -1,6 +1,6 @@
 """Numbers of kept libraries on fixed data, to hold our estimators against; the libraries are too heavy for the tests.
 
-    python -m venv ref && ref/bin/pip install quapy==0.2.3 ppi-python==0.2.3 "jax==0.4.38" "numpyro==0.16.1"  # and a stub of the module stan
+    python -m venv ref && ref/bin/pip install quapy==0.2.3 ppi-python==0.2.3 jax==0.4.38 numpyro==0.16.1
     cd tests && ../ref/bin/python reference_estimators.py
 
 prints them; they stand in tests/test_stats_estimators_reference.py.
