@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import difflib
 import os
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from auditkit.runs import Run
+
+BATCH, CPU_BATCH = 64, 8
+"""Images at a time; on the CPU a batch that stays in a core's cache is quickest."""
 
 Progress = Callable[[int, int], None]
 """Called with (images done, images in all)."""
@@ -86,13 +91,13 @@ class Encoder:
         }
 
     def embed_images(
-        self, images: Sequence[Image | Path], *, batch_size: int = 64, progress: Progress | None = None
+        self, images: Sequence[Image | Path], *, batch_size: int | None = None, progress: Progress | None = None
     ) -> np.ndarray:
         """Embed images, or the files that hold them, in the order given.
 
         Args:
             images: any size and mode; files are opened as they are needed.
-            batch_size: does not change the result beyond float rounding.
+            batch_size: 8 on the CPU and 64 elsewhere by default; does not change the result beyond float rounding.
 
         Returns:
             float32 [n, dim], rows of unit length.
@@ -102,12 +107,14 @@ class Encoder:
         """
         import torch
 
+        size = batch_size or (CPU_BATCH if self._device == "cpu" else BATCH)
+
         def batches() -> Iterator[Any]:
-            for start in range(0, len(images), batch_size):
-                opened = [_opened(image) for image in images[start : start + batch_size]]
+            for start in range(0, len(images), size):
+                opened = [_opened(image) for image in images[start : start + size]]
                 yield torch.stack([self._preprocess(image) for image in opened])
                 if progress is not None:
-                    progress(min(start + batch_size, len(images)), len(images))
+                    progress(min(start + size, len(images)), len(images))
 
         return self._embed(batches(), self._model.encode_image)
 
@@ -123,13 +130,32 @@ class Encoder:
     def _embed(self, batches: Iterator[Any], encode: Callable[[Any], Any]) -> np.ndarray:
         import torch
 
-        rows = []
-        with torch.inference_mode():
-            for batch in batches:
-                with torch.autocast("cuda", torch.bfloat16) if self._bf16 else nullcontext():
-                    vectors = encode(batch.to(self._device))
-                rows.append(torch.nn.functional.normalize(vectors.float(), dim=-1).cpu().numpy())
+        def embedded(batch: Any) -> np.ndarray:
+            with torch.inference_mode(), torch.autocast("cuda", torch.bfloat16) if self._bf16 else nullcontext():
+                vectors = encode(batch.to(self._device))
+            return torch.nn.functional.normalize(vectors.float(), dim=-1).cpu().numpy()
+
+        workers = torch.get_num_threads() if self._device == "cpu" else 1
+        rows = [embedded(batch) for batch in batches] if workers == 1 else _side_by_side(embedded, batches, workers)
         return np.concatenate(rows) if rows else np.zeros((0, self.dim), np.float32)
+
+
+def _side_by_side(embedded: Callable[[Any], np.ndarray], batches: Iterator[Any], workers: int) -> list[np.ndarray]:
+    """Batches in threads of one core each, in their order: small matrices gain little from sharing cores.
+
+    This thread opens the images meanwhile; no more than two batches a worker wait.
+    """
+    import torch
+
+    rows: list[np.ndarray] = []
+    waiting: deque[Future[np.ndarray]] = deque()
+    with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        for batch in batches:
+            waiting.append(pool.submit(embedded, batch))
+            if len(waiting) > 2 * workers:
+                rows.append(waiting.popleft().result())
+        rows += [future.result() for future in waiting]
+    return rows
 
 
 def load_encoder(
@@ -158,7 +184,7 @@ def load_encoder(
 
 
 def embed_run(
-    run: Run, encoder: Encoder, *, batch_size: int = 64, progress: Progress | None = None
+    run: Run, encoder: Encoder, *, batch_size: int | None = None, progress: Progress | None = None
 ) -> tuple[list[str], np.ndarray]:
     """Embeddings of a run's images, each distinct image once; only images not embedded before are read.
 
