@@ -9,7 +9,7 @@ import streamlit as st
 
 from app.dashboard import state, widgets
 from auditkit.runs import Run
-from reports.chapters import Chapter, Figure, Pictures, chapters
+from reports.chapters import PLAN, Chapter, Figure, Pictures, chapters
 from reports.chapters import Table as Cells
 
 WIDTH = 880
@@ -28,8 +28,9 @@ def render() -> None:
         widgets.commands("To measure all that applies to it:", ["score", str(run.path)], ["measure", str(run.path)])
         return
     titles = {chapter.id: chapter.title for chapter in found}
+    first = next((number for number, chapter in enumerate(found) if chapter.id != PLAN), 0)
     name = st.selectbox(
-        "Measure", list(titles), format_func=titles.__getitem__, key="measure", bind="query-params"
+        "Measure", list(titles), index=first, format_func=titles.__getitem__, key="measure", bind="query-params"
     )
     chapter = next(one for one in found if one.id == name)
     st.subheader(widgets.plain(chapter.title))
@@ -85,6 +86,9 @@ def _pictures(block: Pictures, loaded: state.Loaded) -> None:
 
 
 def _rows(loaded: state.Loaded, measurements: pd.DataFrame, chapter: Chapter) -> None:
+    if chapter.id == PLAN:
+        widgets.commands("The command that says the same:", ["plan", "deviations", str(loaded.run.path)])
+        return
     st.subheader("Take it with you")
     rows = measurements[measurements["measure"].str.partition(".")[0] == chapter.id]
     st.download_button(
