@@ -66,3 +66,23 @@ def test_score_and_measure_work_on_a_run_by_themselves_and_remember_the_seal(fol
     measured = CliRunner().invoke(app, ["measure", "latest", "-a", "gender", "--json", *runs])
     assert measured.exit_code == 0, measured.output
     assert {row["attribute"] for row in json.loads(measured.stdout)["measurements"]} >= {"gender"}
+
+
+def test_a_plan_is_kept_in_the_run_that_it_makes(folder):
+    spec = f'generator = "{folder / "checkpoint"}"\nsteps = 2\n' + SPEC.replace('"two"', '"planned"')
+    (folder / "planned.toml").write_text(spec, encoding="utf-8")
+    plan = str(folder / "plan.toml")
+    asked = ["plan", str(folder / "planned.toml"), "--images-per-prompt", "2", "--out", plan, "--json"]
+    written = CliRunner().invoke(app, asked)
+    assert written.exit_code == 0, written.output
+    made = CliRunner().invoke(app, ["generate", "--plan", plan, "--out", str(folder / "runs"), "--device", "cpu"])
+    assert made.exit_code == 0, made.output
+    (run,) = [run for run in api.list_runs(folder / "runs") if run.id.startswith("planned")]
+    assert len(run.record["plan"]["sha256"]) == 64
+    assert len(run.images()) == 8
+
+
+def test_generate_without_a_spec_or_a_plan_says_what_to_give():
+    said = CliRunner().invoke(app, ["generate"])
+    assert said.exit_code == 1
+    assert "--plan FILE" in said.output
