@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 
 from auditkit.bias.base import Options, Row, adjust, groups_and_all, row, table
-from auditkit.bias.outcomes import CalibrationTable, Outcomes, read_confusion, read_outcomes
-from auditkit.clip.domain import Domain
+from auditkit.bias.outcomes import CalibrationTable, Outcomes, read_confusion, read_outcomes, standing
 from auditkit.errors import TableError
+from auditkit.stats.confusion import Confusion
 from auditkit.stats.paired import corrected_difference, discordance
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def _attribute(
 ) -> list[Row]:
     attribute = b.attribute
     calibrations: Mapping[str, CalibrationTable] | None = options.calibrations
-    confusion, reason = read_confusion(b, options.encoder_source or options.encoder, calibrations)
+    confusion, reason = read_confusion(b, options.encoder, calibrations)
     prompts = images["prompt_id"].to_numpy(np.intp)
     made: list[Row] = []
     for by, group, chosen in groups_and_all(second, images, options.by):
@@ -89,7 +89,7 @@ def _attribute(
         )  # fmt: skip
         rng = np.random.default_rng([options.seed, zlib.crc32(f"{attribute}/{group}".encode())])
         base |= {"unit": "share", "null_value": 0.0}
-        status, why = _status(a, b, chosen, reason if confusion is None else "", options.min_n)
+        status, why = _standing(a, b, chosen, confusion, reason, options.min_n)
         blank = base | {"status": status, "note": "; ".join(filter(None, [why, about]))}
         if status == "ok" and confusion is not None:
             found = corrected_difference(
@@ -108,16 +108,14 @@ def _attribute(
     return made
 
 
-def _status(a: Outcomes, b: Outcomes, chosen: np.ndarray, uncalibrated: str, min_n: int) -> tuple[str, str]:
+def _standing(
+    a: Outcomes, b: Outcomes, chosen: np.ndarray, confusion: Confusion | None, why: str, min_n: int
+) -> tuple[str, str]:
+    """The worse of both runs' standings, and which run it is of."""
     for each, which in ((a, "first"), (b, "second")):
-        labelled = int((each.label[chosen] < len(each.classes)).sum())
-        if labelled < max(min_n, 1):
-            return "insufficient", f"{labelled} images of the {which} run have a label; {max(min_n, 1)} are needed"
-    if uncalibrated:
-        return "uncalibrated", uncalibrated
-    for each, which in ((a, "first"), (b, "second")):
-        if each.in_domain is None or not Domain.holds(each.in_domain[chosen]):
-            return "uncalibrated", f"the images of the {which} run are unlike the calibration's"
+        status, reason = standing(each, chosen, confusion, why, min_n)
+        if status != "ok":
+            return status, f"{which} run: {reason}"
     return "ok", ""
 
 

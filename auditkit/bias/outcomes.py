@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from auditkit.clip.domain import Domain
 from auditkit.errors import CalibrationError, TableError
 from auditkit.stats.confusion import Confusion
 from auditkit.stats.estimators.base import CalibrationSample
@@ -126,6 +127,31 @@ def _pair(a: Outcomes, b: Outcomes) -> Outcomes:
         a.n_outcomes * b.n_outcomes,
         inside,
     )
+
+
+def standing(
+    outcomes: Outcomes, chosen: NDArray[np.bool_], confusion: Confusion | None, uncalibrated: str, min_n: int
+) -> tuple[str, str]:
+    """Whether the shares of a group can be corrected: the one rule of all measures that correct.
+
+    Args:
+        chosen: bool [n_images]. confusion, uncalibrated: what `read_confusion` gave.
+        min_n: fewest images with a label.
+
+    Returns:
+        A status of the schema MEASUREMENTS, and why it is not `ok`; empty where it is.
+    """
+    n, labelled = int(chosen.sum()), int((outcomes.label[chosen] < len(outcomes.classes)).sum())
+    if labelled < max(min_n, 1):
+        return "insufficient", f"{labelled} of {n} images have a label; {max(min_n, 1)} are needed"
+    if confusion is None:
+        return "uncalibrated", uncalibrated
+    if outcomes.in_domain is None:
+        return "uncalibrated", "the scores carry no check that the images are of the calibration's kind"
+    inside = outcomes.in_domain[chosen]
+    if not Domain.holds(inside):
+        return "uncalibrated", f"{1 - inside.mean():.0%} of the images are unlike the calibration's"
+    return "ok", ""
 
 
 def read_confusion(

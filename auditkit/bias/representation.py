@@ -22,9 +22,9 @@ from auditkit.bias.outcomes import (
     read_outcomes,
     read_people,
     read_sample,
+    standing,
 )
 from auditkit.bias.targets import Target, load_target
-from auditkit.clip.domain import Domain
 from auditkit.stats import estimators
 from auditkit.stats.confusion import Confusion
 from auditkit.stats.corrected import inverse
@@ -191,7 +191,7 @@ class _Audit:
     def _group(self, by: str, name: str, chosen: NDArray[np.bool_]) -> list[Row]:
         k = len(self.outcomes.classes)
         labels = np.bincount(self.outcomes.label[chosen], minlength=k + 1)
-        status, why = self._status(chosen, labels)
+        status, why = standing(self.outcomes, chosen, self.confusion, self.uncalibrated, self.min_n)
         goal = np.array([self.shares[name][c] for c in self.outcomes.classes])
         base = _base(self.run_id, self.outcomes.attribute, by, name, chosen, self.prompts) | {
             "status": status,
@@ -280,22 +280,6 @@ class _Audit:
         classes = zip(self.outcomes.classes, goal, strict=True)
         rows = [base | {"measure": "representation.corrected", "category": c, "null_value": t} for c, t in classes]
         return [*rows, base | _DISTANCE]
-
-    def _status(self, chosen: NDArray[np.bool_], labels: NDArray[np.intp]) -> tuple[str, str]:
-        n, labelled, fewest = int(labels.sum()), int(labels[:-1].sum()), max(self.min_n, 1)
-        if labelled < fewest:
-            return "insufficient", f"{labelled} of {n} images have a label; {fewest} are needed"
-        if self.confusion is None:
-            return "uncalibrated", self.uncalibrated
-        if self.outcomes.in_domain is None:
-            return "uncalibrated", "the scores carry no check that the images are of the calibration's kind"
-        inside = self.outcomes.in_domain[chosen]
-        if not Domain.holds(inside):
-            return (
-                "uncalibrated",
-                f"{1 - inside.mean():.0%} of the images are unlike the calibration's",
-            )
-        return "ok", ""
 
     def _caution(self) -> str:
         if self.clustering.df == 0:

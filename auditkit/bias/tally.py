@@ -15,8 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from auditkit.bias.base import ALL, Mask, Options
-from auditkit.bias.outcomes import Outcomes, read_confusion, read_outcomes
-from auditkit.clip.domain import Domain
+from auditkit.bias.outcomes import Outcomes, read_confusion, read_outcomes, standing
 from auditkit.stats import estimators
 from auditkit.stats.confusion import Confusion
 from auditkit.stats.corrected import inverse
@@ -123,18 +122,12 @@ class Tally:
 
     def verdict(self, name: str, *, null: Floats | None = None, confidence: float = 0.95) -> Verdict:
         """Of a group, or of all images together; with the p-values of the null shares [n_classes]."""
-        chosen, fewest = self.chosen(name), max(self.options.min_n, 1)
-        n, labelled = int(chosen.sum()), int((self.outcomes.label[chosen] < len(self.outcomes.classes)).sum())
-        if labelled < fewest:
-            return Verdict("insufficient", f"{labelled} of {n} images have a label; {fewest} are needed")
-        if self.confusion is None:
-            return Verdict("uncalibrated", self.uncalibrated)
-        if self.outcomes.in_domain is None:
-            why = "the scores carry no check that the images are of the calibration's kind"
-            return Verdict("uncalibrated", why)
-        inside = self.outcomes.in_domain[chosen]
-        if not Domain.holds(inside):
-            return Verdict("uncalibrated", f"{1 - inside.mean():.0%} of the images are unlike the calibration's")
+        status, why = standing(
+            self.outcomes, self.chosen(name), self.confusion, self.uncalibrated, self.options.min_n
+        )
+        if status != "ok":
+            return Verdict(status, why)
+        assert self.confusion is not None
         evidence = self.evidence(name)
         found = estimators.get(estimators.DEFAULT).estimate(
             evidence,
@@ -148,7 +141,7 @@ class Tally:
             return Verdict("uncalibrated", found.refused)
         joint = "takes the scorers' errors to be independent of each other" if "+" in self.attribute else ""
         effects = evidence.effects(inverse(self.confusion.matrix), self.clustering)
-        return Verdict("ok", noted(joint, *found.cautions), found, found.slack, n / float(effects.mean()))
+        return Verdict("ok", noted(joint, *found.cautions), found, found.slack, evidence.n / float(effects.mean()))
 
 
 def missing_scores(run: Run, options: Options) -> str:
