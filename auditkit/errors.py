@@ -62,3 +62,11 @@ class GeneratorError(AuditkitError):
 
 class CalibrationError(AuditkitError):
     """A calibration that is missing, or too poor to correct an estimate with."""
+
+
+class KeyFileError(AuditkitError):
+    """A key file that is missing, damaged or open to others, or a key that it does not hold."""
+
+
+class WatermarkError(AuditkitError):
+    """An image, payload or scheme that a watermark cannot be put into or read from."""
