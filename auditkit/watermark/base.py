@@ -1,6 +1,6 @@
 """What a watermark scheme is, and what reading an image with one gives.
 
-Three families, one protocol each. *Word schemes* carry the 248-bit word of `payload` in pixels (`spread`, `codec`, a
+Three families, one protocol each. *Word schemes* carry a word of `payload` in pixels (`spread`, `codec`, a
 rooted decoder's `signature`); *latent schemes* shape the noise that a diffusion model starts from (`tree-ring`,
 `gaussian-shading`, `prc`); *foreign schemes* read marks that other tools made. `verdict.detect` asks them all.
 """
@@ -104,12 +104,14 @@ GREY = 0.01
 
 @runtime_checkable
 class WordScheme(Protocol):
-    """A scheme that carries a 248-bit word in the pixels. See tests/test_watermark_contract.py."""
+    """A scheme that carries a word in the pixels. See tests/test_watermark_contract.py."""
 
     name: ClassVar[str]
     version: ClassVar[int]
     title: ClassVar[str]
     family: ClassVar[str]  # 'word'
+    bits: ClassVar[int]
+    """Length of its word: `payload.LONG_WORD` or `payload.SHORT_WORD`."""
     min_side: ClassVar[int]
     """Fewest pixels of the shorter side that it takes."""
 
@@ -118,7 +120,7 @@ class WordScheme(Protocol):
 
         Args:
             image: uint8 [h, w, 3], RGB.
-            word: uint8 [248] in {0, 1}, with the key's pad already on it (`padded`).
+            word: uint8 [bits] in {0, 1}, with the key's pad already on it (`padded`).
             psnr: quality to reach, dB over the RGB values; reached within 0.3 dB where clipping at black and white
                 does not forbid it.
 
@@ -186,7 +188,7 @@ class ForeignScheme(Protocol):
 
 
 def padded(word: np.ndarray, scheme: str, key: Key) -> np.ndarray:
-    """`word` XOR the key's pad for that scheme: uniform to whoever lacks the key, which is what makes p-values exact."""
+    """`word` XOR the key's pad for that scheme: uniform over the draw of the key, which is what makes p-values exact."""
     return word ^ key.bits(f"{scheme} pad", len(word))
 
 

@@ -1,8 +1,9 @@
 """What a watermark says: a model's and a user's number in 64 bits, and the error-correcting word that carries them.
 
-The word is the BCH code (255, 71) of Bose, Ray-Chaudhuri and Hocquenghem, shortened to 248 bits: 64 of payload, 184 of
-parity. It corrects any 29 wrong bits; a random word lies within 29 bits of some codeword with probability below 1e-18,
-so that a word that decodes is itself a detection.
+Words are BCH codewords (Bose, Ray-Chaudhuri, Hocquenghem) in systematic form. The long one, (255, 71) shortened to 248
+bits, corrects any 29 wrong bits; a random word lies that near to some codeword with probability below 1e-18, so that a
+word that decodes is itself a detection. The short one, (127, 64), corrects 10, and one random word in 30,000 decodes:
+there the p-value, which counts all 2^64 payloads as looked for, decides.
 """
 
 from __future__ import annotations
@@ -17,12 +18,26 @@ from auditkit.errors import WatermarkError
 
 MODEL_BITS, USER_BITS = 24, 40
 PAYLOAD_BITS = MODEL_BITS + USER_BITS
-WORD_BITS = 248
-CORRECTS = 29
+LONG_WORD, SHORT_WORD = 248, 127
 
-_PARITY_BITS = WORD_BITS - PAYLOAD_BITS
-_GENERATOR = 0x140A722A1A468D36D87A25364E685922A1E56FD1A478C1D
-"""The code's generator polynomial over GF(2), as `galois.BCH(255, 71)` gives it; tests/test_watermark_payload.py."""
+
+@dataclass(frozen=True)
+class Code:
+    """A BCH code (n, k), shortened to `bits`, that corrects `corrects` wrong bits."""
+
+    bits: int
+    n: int
+    k: int
+    corrects: int
+    generator: int
+    """Generator polynomial over GF(2), as `galois.BCH(n, k)` gives it (tests/test_watermark_payload.py)."""
+
+
+CODES = {
+    LONG_WORD: Code(LONG_WORD, 255, 71, 29, 0x140A722A1A468D36D87A25364E685922A1E56FD1A478C1D),
+    SHORT_WORD: Code(SHORT_WORD, 127, 64, 10, 0xA1AB815BC7EC8025),
+}
+"""By length of word."""
 
 
 @dataclass(frozen=True, order=True)
@@ -65,53 +80,55 @@ class Payload:
         return cls(*(int(part) for part in parts))
 
 
-def encode(payload: Payload) -> np.ndarray:
-    """The word that carries `payload`: uint8 [248] in {0, 1}."""
-    return encode_many(np.array([int(payload)], np.uint64))[0]
+def encode(payload: Payload, bits: int = LONG_WORD) -> np.ndarray:
+    """The word of that length that carries `payload`: uint8 [bits] in {0, 1}."""
+    return encode_many(np.array([int(payload)], np.uint64), bits)[0]
 
 
-def encode_many(payloads: np.ndarray) -> np.ndarray:
-    """Words of many payloads, uint64 [n] (as `int(payload)`): uint8 [n, 248] in {0, 1}."""
+def encode_many(payloads: np.ndarray, bits: int = LONG_WORD) -> np.ndarray:
+    """Words of many payloads, uint64 [n] (as `int(payload)`): uint8 [n, bits] in {0, 1}."""
     data = np.unpackbits(payloads.astype(">u8").view(np.uint8).reshape(-1, 8), axis=1)
     # Sums of at most 64 ones: float32 is exact, and its product is the quick one.
-    parity = (data.astype(np.float32) @ _parity_rows()).astype(np.uint8) & 1
+    parity = (data.astype(np.float32) @ _parity_rows(bits)).astype(np.uint8) & 1
     return np.concatenate([data, parity], axis=1)
 
 
 def decode(word: np.ndarray) -> tuple[Payload, int] | None:
-    """The payload of a word with at most 29 wrong bits, and how many were wrong; None where there is no such payload.
+    """The payload of a word with no more wrong bits than its code corrects, and how many were wrong; None where none is.
 
     Args:
-        word: [248] in {0, 1}.
+        word: [248] or [127] in {0, 1}.
     """
     import galois
 
-    padded = np.concatenate([np.zeros(255 - WORD_BITS, np.uint8), np.asarray(word, np.uint8)])
-    message, wrong = _code().decode(galois.GF2(padded), errors=True)
-    bits = np.asarray(message, np.uint8)
-    if int(wrong) < 0 or bits[: 255 - WORD_BITS].any():
+    code = CODES[len(word)]
+    shortened = code.n - code.bits
+    padded = np.concatenate([np.zeros(shortened, np.uint8), np.asarray(word, np.uint8)])
+    message, wrong = _decoder(code).decode(galois.GF2(padded), errors=True)
+    data = np.asarray(message, np.uint8)
+    if int(wrong) < 0 or data[:shortened].any():
         return None
-    value = int.from_bytes(np.packbits(bits[255 - WORD_BITS :]).tobytes(), "big")
-    return Payload.from_int(value), int(wrong)
+    return Payload.from_int(int.from_bytes(np.packbits(data[shortened:]).tobytes(), "big")), int(wrong)
 
 
-@lru_cache(maxsize=1)
-def _code() -> Any:
+@lru_cache(maxsize=2)
+def _decoder(code: Code) -> Any:
     # Slow to make (it compiles for some seconds), so only where a word is decoded.
     import galois
 
-    return galois.BCH(255, 71)
+    return galois.BCH(code.n, code.k)
 
 
-@lru_cache(maxsize=1)
-def _parity_rows() -> np.ndarray:
-    """Row i is the parity of the payload whose bit i alone is set: float32 [64, 184]."""
-    rows = np.zeros((PAYLOAD_BITS, _PARITY_BITS), np.float32)
+@lru_cache(maxsize=2)
+def _parity_rows(bits: int) -> np.ndarray:
+    """Row i is the parity of the payload whose bit i alone is set: float32 [64, bits - 64]."""
+    parity, generator = bits - PAYLOAD_BITS, CODES[bits].generator
+    rows = np.zeros((PAYLOAD_BITS, parity), np.float32)
     for i in range(PAYLOAD_BITS):
         remainder = 1
-        for _ in range(_PARITY_BITS + PAYLOAD_BITS - 1 - i):
+        for _ in range(parity + PAYLOAD_BITS - 1 - i):
             remainder <<= 1
-            if remainder >> _PARITY_BITS:
-                remainder ^= _GENERATOR
-        rows[i] = [remainder >> (_PARITY_BITS - 1 - j) & 1 for j in range(_PARITY_BITS)]
+            if remainder >> parity:
+                remainder ^= generator
+        rows[i] = [remainder >> (parity - 1 - j) & 1 for j in range(parity)]
     return rows
