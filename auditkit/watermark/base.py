@@ -188,7 +188,7 @@ class ForeignScheme(Protocol):
 
 
 def padded(word: np.ndarray, scheme: str, key: Key) -> np.ndarray:
-    """`word` XOR the key's pad for that scheme: uniform over the draw of the key, which is what makes p-values exact."""
+    """`word` XOR the key's pad: uniform over the draw of the key, which is what makes p-values exact."""
     return word ^ key.bits(f"{scheme} pad", len(word))
 
 

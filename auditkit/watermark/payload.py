@@ -94,7 +94,7 @@ def encode_many(payloads: np.ndarray, bits: int = LONG_WORD) -> np.ndarray:
 
 
 def decode(word: np.ndarray) -> tuple[Payload, int] | None:
-    """The payload of a word with no more wrong bits than its code corrects, and how many were wrong; None where none is.
+    """The payload of a word with no more wrong bits than its code corrects, and how many were wrong; or None.
 
     Args:
         word: [248] or [127] in {0, 1}.
