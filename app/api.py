@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from auditkit.plan import Plan
     from auditkit.runs import BrokenRun, Problem, Run
     from auditkit.spec import RunSpec
+    from auditkit.watermark.marking import Mark
 
 RUNS = Path("runs")
 ENCODER = "personas-clip"
@@ -79,6 +80,7 @@ def generate(
     device: str = "auto",
     batch_size: int | None = None,
     plan: str | Path | Plan | None = None,
+    watermark: Mark | None = None,
     progress: bool | Progress = False,
 ) -> Run:
     """Make the images of a spec as a run under `out`, or go on with one that was interrupted.
@@ -90,9 +92,10 @@ def generate(
         seed, images_per_prompt, sampler, steps, guidance: laid over what the spec says.
         plan: a plan document or its file: the spec is the plan's, and its hash is kept in the run before the
             first image is made. A plan with looks makes the images up to the next look.
+        watermark: put on every image; see `app.marks.choose_mark`.
 
     Raises:
-        SpecError, GeneratorError, RunError.
+        SpecError, GeneratorError, RunError, WatermarkError.
 
     Example:
         run = generate("occupations", generator="personas", images_per_prompt=50)
@@ -110,7 +113,15 @@ def generate(
         guidance=guidance,
     )
     with progress_bar("generate", progress) as show:
-        return make(resolved, out=Path(out), device=device, batch_size=batch_size, plan=planned, progress=show)
+        return make(
+            resolved,
+            out=Path(out),
+            device=device,
+            batch_size=batch_size,
+            plan=planned,
+            watermark=watermark,
+            progress=show,
+        )
 
 
 def import_folder(

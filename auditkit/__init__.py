@@ -1,7 +1,7 @@
 """auditkit: trust-and-safety audits of text-to-image generators.
 
-The verbs live in `app.api`; they are looked up there by name when first used, so that `import auditkit`
-stays light. That table of names is the only upward step in the tree.
+The verbs live in `app.api` and `app.marks`; they are looked up there by name when first used, so that
+`import auditkit` stays light. That table of names is the only upward step in the tree.
 """
 
 # Without `from __future__ import annotations`, whose name would hide the package auditkit.annotations.
@@ -10,16 +10,22 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-_VERBS = ("generate", "import_folder", "score", "measure", "compare", "audit", "report", "open_run", "list_runs")
+_VERBS = {
+    "app.api": (
+        "generate", "import_folder", "score", "measure", "compare", "audit", "report", "open_run", "list_runs",
+    ),
+    "app.marks": ("embed_watermark", "detect_watermark", "identify_watermark", "root_watermark", "bench_watermark"),
+}  # fmt: skip
+_MODULES = {verb: module for module, verbs in _VERBS.items() for verb in verbs}
 
-__all__ = ["__version__", *_VERBS]  # noqa: PLE0604  (they are strings)
+__all__ = ["__version__", *_MODULES]  # noqa: PLE0604  (they are strings)
 
 
 def __getattr__(name: str) -> Any:
-    if name in _VERBS:
-        return getattr(importlib.import_module("app.api"), name)
+    if name in _MODULES:
+        return getattr(importlib.import_module(_MODULES[name]), name)
     raise AttributeError(f"module 'auditkit' has no attribute '{name}'")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_VERBS})
+    return sorted({*globals(), *_MODULES})

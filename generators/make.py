@@ -7,13 +7,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from auditkit.errors import WatermarkError
 from auditkit.runs import Run, RunWriter, create
+from auditkit.runs.writer import Task
 from auditkit.spec import RunSpec, load_spec
 from generators.base import Generator, Job, Settings
 from generators.load import load_generator
 
 if TYPE_CHECKING:
     from auditkit.plan import Plan
+    from auditkit.watermark.marking import Mark
 
 Progress = Callable[[int, int], None]
 """Called with the images done so far, those of earlier attempts included, and all there are to be."""
@@ -29,6 +32,7 @@ def generate(
     batch_size: int | None = None,
     progress: Progress | None = None,
     plan: Plan | None = None,
+    watermark: Mark | None = None,
 ) -> Run:
     """Make the images of `spec` as a run in the folder `out`, or go on with a run that was cut off.
 
@@ -42,8 +46,10 @@ def generate(
         batch_size: images made at a time; None is the generator's own choice.
         plan: what was planned, kept in run.json before the first image; a plan with looks is made up to the next look
             (see `auditkit.plan`). Whatever of `spec` differs from the plan's is listed as a deviation.
+        watermark: put on every image; recorded in run.json by scheme, key id and payload.
 
     Raises:
+        WatermarkError: the watermark's noise does not fit the generator, or the images are too small for it.
         SpecError, GeneratorError, PluginError: what was asked for does not hold.
         RunError: the run cannot be written; what was finished is kept.
     """
@@ -53,9 +59,12 @@ def generate(
         generator = load_generator(generator or spec.generator, device=device, precision=precision)
     settings = resolve_settings(spec, generator.info.defaults)
     info = {**generator.info.as_dict(), "batch_size": batch_size or generator.info.batch_size}
-    with create(out, spec, info, plan=plan.record() if plan else None) as writer:
+    _check_latent(generator, watermark)
+    with create(
+        out, spec, info, plan=plan.record() if plan else None, watermark=watermark.record() if watermark else None
+    ) as writer:
         recorded = writer.run.record["generator"].get("batch_size")
-        _make_pending(writer, generator, settings, spec.negative, batch_size or recorded, progress)
+        _make_pending(writer, generator, settings, spec.negative, batch_size or recorded, progress, watermark)
         return writer.finish()
 
 
@@ -68,6 +77,20 @@ def resolve_settings(spec: RunSpec, defaults: Settings) -> Settings:
     )
 
 
+def _check_latent(generator: Generator, watermark: Mark | None) -> None:
+    """Raise WatermarkError, before anything is written, where the generator cannot start from marked noise."""
+    if watermark is None or not watermark.latent:
+        return
+    shape = generator.info.details.get("latent_shape")
+    if shape is None:
+        raise WatermarkError(
+            f"the generator '{generator.info.name}' has no latent that '{watermark.scheme.name}' could mark",
+            where=f"watermark={watermark.scheme.name}",
+            mend="use a scheme in the pixels, such as spread",
+        )
+    watermark.scheme.capacity(shape)
+
+
 def _make_pending(
     writer: RunWriter,
     generator: Generator,
@@ -75,6 +98,7 @@ def _make_pending(
     negative: str | None,
     batch_size: int | None,
     progress: Progress | None,
+    watermark: Mark | None,
 ) -> None:
     pending = writer.pending()
     total = sum(len(shard.tasks) for shard in writer.due())
@@ -84,11 +108,11 @@ def _make_pending(
     if progress is not None:
         progress(done, total)
     for shard in pending:
-        jobs = [Job(task.prompt.text, task.seed, negative) for task in shard.tasks]
+        jobs = [_job(task, negative, generator, watermark) for task in shard.tasks]
         images = []
         began = time.perf_counter()
         for image in generator.generate(jobs, settings, batch_size=batch_size):
-            images.append(image)
+            images.append(image if watermark is None else watermark.pixels(image))
             if progress is not None:
                 progress(done + len(images), total)
         took = time.perf_counter() - began
@@ -97,3 +121,10 @@ def _make_pending(
         made, seconds, done = made + len(images), seconds + took, done + len(images)
     if made:
         writer.run.record["images_per_second"] = round(made / seconds, 3)
+
+
+def _job(task: Task, negative: str | None, generator: Generator, watermark: Mark | None) -> Job:
+    if watermark is None or not watermark.latent:
+        return Job(task.prompt.text, task.seed, negative)
+    noise = watermark.noise(generator.info.details["latent_shape"], task.seed)
+    return Job(task.prompt.text, task.seed, negative, noise)

@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
-from app import api, output
+from app import api, marks, output
 from app.commands.base import Answer, DeviceOption, EncoderOption, verb
 from app.commands.measuring import AttributeOption, ByOption, EstimatorOption, TargetOption, show_measurements
+from app.commands.watermark_keys import KeysOption
 from auditkit.errors import SpecError
 
 SpecArgument = Annotated[str, typer.Argument(help="A suite's name or a .toml file.")]
@@ -62,10 +63,22 @@ def generate(
     device: DeviceOption = "auto",
     batch_size: BatchOption = None,
     plan: PlanOption = None,
+    watermark: Annotated[
+        str | None, typer.Option(help="Mark every image: spread, codec, gaussian-shading, prc or tree-ring.")
+    ] = None,
+    key: Annotated[str | None, typer.Option(help="The watermark key's id; the active key by default.")] = None,
+    keys: KeysOption = None,
+    payload: Annotated[
+        str | None, typer.Option(help="What the watermark says, MODEL:USER; the generator's own by default.")
+    ] = None,
 ) -> Answer:
     """Make the images of a spec as a run. Interrupted, the same command goes on where it stopped."""
     if spec is None and plan is None:
         raise SpecError("nothing says what to generate", where="auditkit generate", mend="name a spec, or --plan FILE")
+    mark = None
+    if watermark is not None:
+        name = generator or (api.resolve_spec(spec).generator if spec else "")
+        mark = marks.choose_mark(watermark, key=key, payload=payload, keys=keys, name=name)
     run = api.generate(
         spec or "",
         generator=generator,
@@ -78,6 +91,7 @@ def generate(
         device=device,
         batch_size=batch_size,
         plan=plan,
+        watermark=mark,
         progress=True,
     )
     return _made(run)

@@ -178,6 +178,7 @@ def create(
     shard_size: int = 50,
     resume: bool = True,
     plan: dict[str, Any] | None = None,
+    watermark: dict[str, Any] | None = None,
 ) -> RunWriter:
     """Begin the run of `spec` in the folder `out`, or go on with it where it stopped.
 
@@ -186,13 +187,14 @@ def create(
         shard_size: images kept together; a resumed run keeps its own.
         resume: False makes a run that exists already an error.
         plan: `Plan.record()`, kept in run.json before the first image is made.
+        watermark: `Mark.record()`, what the images are marked with; it changes them, and so the run's id.
 
     Raises:
         RunError: another process writes this run, the folder cannot be used, the run was begun without this plan, or
             it is sealed and would grow.
     """
     resolved = resolve(spec, generator_info)
-    path = Path(out) / make_run_id(resolved, generator_info)
+    path = Path(out) / make_run_id(resolved, generator_info, watermark)
     exists = (path / "run.json").is_file()
     if exists and not resume:
         raise RunError(
@@ -213,7 +215,8 @@ def create(
     if not exists:
         passed = {"as_passed": spec.as_passed, "resolved": resolved}
         record = make_record(path.name, passed, generator_info, shard_size=shard_size)
-        write_json(path / "run.json", record | ({"plan": plan} if plan else {}))
+        more = {"plan": plan, "watermark": watermark}
+        write_json(path / "run.json", record | {key: value for key, value in more.items() if value})
     run = open_run(path)
     if plan and "plan" not in run.record:  # begun, but no image made yet
         run.record["plan"] = plan
