@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from app.commands import benching, building, dashboard, keeping, looking, making, measuring, planning
+from app.commands import benching, building, dashboard, keeping, looking, making, measuring, planning, watermarking
 from auditkit import __version__
 
 app = typer.Typer(
@@ -34,7 +34,7 @@ def auditkit(
     """Measure how a text-to-image generator presents people: generate, score, measure, report, look."""
 
 
-for theme in (making, measuring, looking, dashboard, keeping, building, benching, planning):
+for theme in (making, measuring, looking, dashboard, keeping, building, benching, planning, watermarking):
     theme.register(app)
 
 

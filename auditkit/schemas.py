@@ -56,6 +56,15 @@ def _no_number_without_data(df: pd.DataFrame) -> pd.Series:
     return (df["status"] != "insufficient") | df["estimate"].isna()
 
 
+def _verdict_follows(df: pd.DataFrame) -> pd.Series:
+    # Foreign marks have no key of ours and so no p-value: p_kind 'none' binds the verdict to nothing.
+    return (df["verdict"] != "present") | (df["p_kind"] == "none") | (df["p_value"] <= df["fpr"])
+
+
+def _p_where_there_is_one(df: pd.DataFrame) -> pd.Series:
+    return (df["p_kind"] != "none") | df["p_value"].isna()
+
+
 def _interval_in_order(df: pd.DataFrame) -> pd.Series:
     return ~(df["ci_low"] > df["ci_high"])  # holds for NaN
 
@@ -145,6 +154,41 @@ MEASUREMENTS = pa.DataFrameSchema(
     coerce=True,
 )
 """A row for each estimate, with its interval. What has no data is NaN with its status, never 0."""
+
+WATERMARKS = pa.DataFrameSchema(
+    {
+        "id": _text(_SHA256),
+        "scheme": _text(),
+        "scheme_version": _count(1),
+        "key_id": _text(pa.Check.str_matches(r"^(k-[0-9a-f]{12})?$", error="a key's id, k- and 12 hex digits")),
+        "verdict": _text(pa.Check.isin(["present", "absent", "abstain"])),
+        "p_value": _number(_SHARE),
+        "p_kind": _text(pa.Check.isin(["exact", "bound", "none"])),
+        "fpr": pa.Column(float, _SHARE),
+        "looks": _count(1),
+        "payload": _text(pa.Check.str_matches(r"^\d+:\d+$", error="MODEL:USER"), nullable=True),
+        "payload_name": _text(),
+        "bits": _count(),
+        "matched": _count(),
+        "corrected": pa.Column("Int64", pa.Check.ge(0), nullable=True),
+        "rotation": _number(),
+        "scale": _number(),
+        "forgery": _text(pa.Check.isin(["consistent", "suspect", "not checked"])),
+        "null": _text(),
+        "note": _text(),
+        "ms": _number(pa.Check.ge(0)),
+    },
+    checks=[
+        pa.Check(_verdict_follows, error="present is said at p_value <= fpr only"),
+        pa.Check(_p_where_there_is_one, error="p_kind 'none' has no p_value"),
+        pa.Check(lambda df: df["matched"] <= df["bits"], error="matched <= bits"),
+    ],
+    unique=["id", "scheme", "key_id"],
+    name="watermarks",
+    strict=True,
+    coerce=True,
+)
+"""A row for each image, scheme and key that was looked for: `auditkit.watermark.base.Detection`. No secret is in it."""
 
 
 def check(df: pd.DataFrame, schema: pa.DataFrameSchema, where: str | Path) -> pd.DataFrame:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 from PIL import Image
 
 
@@ -18,6 +19,9 @@ class Job:
     """In [0, 2^63). Fixes the noise of this image alone, whatever batch it is made in."""
     negative: str | None = None
     """Negative prompt; None is the empty prompt."""
+    noise: np.ndarray | None = field(default=None, compare=False, repr=False)
+    """Initial noise of unit variance, float32 [c, h, w], in place of the seed's; how a latent watermark is put in.
+    The shape is `GeneratorInfo.details["latent_shape"]`; generators without that entry take none."""
 
 
 @dataclass(frozen=True, slots=True)

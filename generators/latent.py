@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from PIL import Image
 
 from auditkit.errors import GeneratorError
@@ -50,7 +51,7 @@ class LatentGenerator:
         Raises:
             GeneratorError: the folder is missing, is no such checkpoint, is damaged, or has no safetensors.
         """
-        folder = Path(folder)
+        self.folder = folder = Path(folder)
         pipeline_class, components = read_index(folder, KINDS)
         notes = read_notes(folder)
         weights = hash_weights(folder, components)
@@ -71,6 +72,8 @@ class LatentGenerator:
         check_steps(settings, self._shipped)
         if batch_size is not None and batch_size < 1:
             raise GeneratorError("the batch size must be at least 1", where=f"batch_size={batch_size}")
+        for job in jobs:
+            self._check_noise(job)
         scheduler = make_scheduler(settings.sampler, self._shipped)
         return self._batches(list(jobs), settings, scheduler, batch_size or self.info.batch_size)
 
@@ -115,19 +118,52 @@ class LatentGenerator:
                 embeds["negative_prompt_embeds"] = torch.cat(
                     [self._encode(job.negative or "") for job in jobs]
                 )
+            # One for each image, on the CPU: the noise depends on neither the batch nor the device.
+            draws = [torch.Generator().manual_seed(job.seed) for job in jobs]
             self.pipeline.scheduler = scheduler
             pixels = self.pipeline(
                 **embeds,
+                latents=self._noise(jobs, draws, embeds["prompt_embeds"].dtype),
                 height=side,
                 width=side,
                 num_inference_steps=settings.steps,
                 guidance_scale=settings.guidance if guided else 1.0,
-                # One for each image, on the CPU: the noise depends on neither the batch nor the device.
-                generator=[torch.Generator().manual_seed(job.seed) for job in jobs],
+                generator=draws,
                 output_type="pt",
             ).images
             pixels = (pixels.float() * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
         return [Image.fromarray(each) for each in pixels]
+
+    def _noise(self, jobs: list[Job], draws: list[torch.Generator], dtype: torch.dtype) -> torch.Tensor | None:
+        """Initial noise [n, c, h, w] where a job brings its own; None leaves it to the pipeline.
+
+        Every generator is drawn from as the pipeline would, so that a job without noise gets the pipeline's own bits
+        and a sampler that adds noise on its way does not go over the initial noise again.
+        """
+        import torch
+
+        if all(job.noise is None for job in jobs):
+            return None
+        shape = self.info.details["latent_shape"]
+        return torch.cat(
+            [
+                drawn if job.noise is None else torch.from_numpy(np.array(job.noise)).to(dtype)[None]
+                for job, draw in zip(jobs, draws, strict=True)
+                for drawn in [torch.randn([1, *shape], generator=draw, dtype=dtype)]
+            ]
+        )
+
+    def _check_noise(self, job: Job) -> None:
+        if job.noise is None:
+            return
+        shape = tuple(self.info.details["latent_shape"])
+        if job.noise.shape != shape or not np.isfinite(job.noise).all():
+            fault = "is not finite" if job.noise.shape == shape else f"has the shape {list(job.noise.shape)}"
+            raise GeneratorError(
+                f"the initial noise of a job {fault}",
+                where=f"{self.info.name}, seed {job.seed}",
+                mend=f"give float32 of shape {list(shape)}, or none",
+            )
 
     def _encode_once(self, text: str) -> torch.Tensor:
         """The text's embedding, [1, tokens, d]. One text at a time, so that it has no batch-mates."""
@@ -160,7 +196,8 @@ class LatentGenerator:
 
         pipe = self.pipeline
         side = pipe.unet.config.sample_size
-        resolution = (side if isinstance(side, int) else max(side)) * pipe.vae_scale_factor
+        side = side if isinstance(side, int) else max(side)
+        resolution = side * pipe.vae_scale_factor
         if resolution >= 512 or self._device.type == "cpu":
             pipe.vae.enable_slicing()  # a batch at once overflows the memory of a GPU, the cache of a CPU
         planted = folder / "planted.toml"
@@ -182,6 +219,7 @@ class LatentGenerator:
                 "safety_checker": "on" if getattr(pipe, "safety_checker", None) is not None else "none",
                 "prompt_tokens": pipe.tokenizer.model_max_length,
                 "parameters": {n: sum(p.numel() for p in m.parameters()) for n, m in networks.items()},
+                "latent_shape": [pipe.unet.config.in_channels, side, side],
                 "note": notes.note,
             },
         )

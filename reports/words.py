@@ -46,6 +46,16 @@ def p_value(value: float) -> str:
     return "1" if value > 0.9995 else f"{value:.3f}".removeprefix("0")
 
 
+def power(value: float) -> str:
+    """A number over many orders of magnitude: 4.2e-23 -> '4e-23', 0.000001 -> '1e-6', 0.0314 -> '0.031'."""
+    if not math.isfinite(value):
+        return MISSING
+    if value >= 0.001 or value == 0:
+        return f"{value:.2g}"
+    digits, exponent = f"{value:.0e}".split("e")
+    return f"{digits}e{int(exponent)}"
+
+
 def name(identifier: str) -> str:
     """An attribute, axis or class in words: 'gender+skin_tone' -> 'gender and skin tone'."""
     return identifier.replace("_", " ").replace("+", " and ")

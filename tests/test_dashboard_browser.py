@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 import synthetic_run
+from watermark_table_helpers import detections, make_bench, mark
 
 from app.doctor import chromium
 from auditkit.runs import Run
@@ -27,9 +28,12 @@ WCAG = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "w
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory) -> Run:
-    folder = tmp_path_factory.mktemp("runs")
+    folder = tmp_path_factory.mktemp("dashboard") / "runs"
     synthetic_run.break_run(synthetic_run.make_run(folder, name="bad", images_per_prompt=1))
-    return synthetic_run.make_run(folder, images_per_prompt=12)
+    make_bench(folder.parent / "watermark-bench")
+    made = mark(synthetic_run.make_run(folder, images_per_prompt=12))
+    made.write_watermarks(detections(made, present=0.9))
+    return made
 
 
 @pytest.fixture(scope="module")
@@ -69,11 +73,23 @@ def open_view(page, url: str) -> None:
     page.locator('[data-testid="stApp"][data-test-script-state="notRunning"]').wait_for(timeout=30_000)
 
 
-@pytest.mark.parametrize("path", ["", "bias", "measures", "gallery", "image"])
+@pytest.mark.parametrize("path", ["", "bias", "measures", "watermarks", "gallery", "image"])
 def test_every_view_opens_cleanly_and_is_accessible(page, address, run, path):
+    open_view(page, f"{address}/{path}?run={run.path.name}")
+    assert_clean(page)
+
+
+@pytest.mark.parametrize("part", ["What marks survive", "Keys"])
+def test_every_part_of_the_watermarks_opens_cleanly_and_is_accessible(page, address, part):
+    open_view(page, f"{address}/watermarks?part={part.replace(' ', '+')}")
+    page.get_by_text("Share of marked images" if part != "Keys" else "Ids may be shown").wait_for()
+    assert_clean(page)
+
+
+def assert_clean(page) -> None:
+    """No exception on the page, nothing on the console, no serious fault found by axe."""
     from axe_playwright_python.sync_playwright import Axe
 
-    open_view(page, f"{address}/{path}?run={run.path.name}")
     assert page.locator('[data-testid="stException"]').count() == 0
     assert page.faults == []
     found = Axe().run(page, options=WCAG).response["violations"]

@@ -22,7 +22,7 @@ RUN = "run"
 """The query parameter, and session key, that says which run is looked at."""
 
 _PAGES = "_pages"
-_TABLES = ("run.json", "images.parquet", "measurements.parquet", "SEAL", "scores/*.parquet")
+_TABLES = ("run.json", "images.parquet", "measurements.parquet", "watermarks.parquet", "SEAL", "scores/*.parquet")
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,8 @@ class Loaded:
     scores: dict[str, pd.DataFrame]
     """Keyed 'gender@personas-clip', indexed by image id."""
     measurements: pd.DataFrame | None
+    watermarks: pd.DataFrame | None = None
+    """Verdicts on watermarks; None where none was looked for."""
     problems: list[AuditkitError] = field(default_factory=list)
     """Tables that are there and could not be read."""
 
@@ -108,7 +110,7 @@ def _load(path: Path, stamp: tuple[tuple[str, int], ...]) -> Loaded:
     run = open_run(path)
     images, problems = run.images(), []
     scores: dict[str, pd.DataFrame] = {}
-    measurements = None
+    measurements = watermarks = None
     try:
         scores = {key: table.set_index("id") for key, table in run.scores().items()}
     except AuditkitError as error:
@@ -117,10 +119,14 @@ def _load(path: Path, stamp: tuple[tuple[str, int], ...]) -> Loaded:
         measurements = run.measurements()
     except AuditkitError as error:
         problems.append(error)
+    try:
+        watermarks = run.watermarks()
+    except AuditkitError as error:
+        problems.append(error)
     for key, table in scores.items():
         images[key] = images["id"].map(table["label"])
         images[f"{key} confidence"] = images["id"].map(table["confidence"])
-    return Loaded(run, images, scores, measurements, problems)
+    return Loaded(run, images, scores, measurements, watermarks, problems)
 
 
 @st.cache_data(max_entries=5000, show_spinner=False)

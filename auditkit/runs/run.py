@@ -21,6 +21,7 @@ from auditkit.schemas import (
     MEASUREMENTS,
     SCHEMA_VERSION,
     SCORES,
+    WATERMARKS,
     check,
     parquet_metadata,
     read_parquet,
@@ -152,6 +153,27 @@ class Run:
     def write_measurements(self, df: pd.DataFrame) -> None:
         """Keep measurements, in place of earlier ones."""
         write_table(df, self.path / "measurements.parquet", MEASUREMENTS)
+
+    def watermarks(self) -> pd.DataFrame | None:
+        """The verdicts on watermarks (WATERMARKS), or None where none was looked for."""
+        path = self.path / "watermarks.parquet"
+        return read_table(path, WATERMARKS) if path.is_file() else None
+
+    def write_watermarks(self, df: pd.DataFrame) -> None:
+        """Keep verdicts, in place of all earlier ones of the same schemes with the same keys; others are kept.
+
+        Raises:
+            TableError: the table does not hold, or names images that are not in the run.
+        """
+        path = self.path / "watermarks.parquet"
+        df = check(df, WATERMARKS, path)
+        self._check_ids(df["id"], "watermarks")
+        before = self.watermarks()
+        if before is not None:
+            fresh = pd.MultiIndex.from_frame(df[["scheme", "key_id"]])
+            others = before[~pd.MultiIndex.from_frame(before[["scheme", "key_id"]]).isin(fresh)]
+            df = pd.concat([frame for frame in (others, df) if len(frame)] or [df], ignore_index=True)
+        write_table(df, path, WATERMARKS)
 
     def embeddings(self, encoder: str, *, fingerprint: str = "") -> tuple[list[str], np.ndarray] | None:
         """Image ids and their embeddings (float32 [n, d]), or None where there are none.

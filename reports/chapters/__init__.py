@@ -29,6 +29,7 @@ ORDER = (
     "clusters",
     "discovery",
     "quality",
+    "watermark",
 )
 """Modules of this package, each with a function `chapter`, in the order in which a reader meets them."""
 

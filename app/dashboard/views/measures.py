@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pandas as pd
 import streamlit as st
 
 from app.dashboard import state, widgets
+from app.dashboard.blocks import block
 from auditkit.runs import Run
-from reports.chapters import PLAN, Chapter, Figure, Pictures, chapters
-from reports.chapters import Table as Cells
-
-WIDTH = 880
-THUMBNAIL = 144  # pixels
+from reports.chapters import PLAN, Chapter, chapters
 
 
 def render() -> None:
@@ -35,8 +30,8 @@ def render() -> None:
     chapter = next(one for one in found if one.id == name)
     st.subheader(widgets.plain(chapter.title))
     widgets.sentences(chapter.lead)
-    for number, block in enumerate(chapter.blocks):
-        _block(block, loaded, f"{chapter.id} {number}")
+    for number, one in enumerate(chapter.blocks):
+        block(one, loaded, f"{chapter.id} {number}")
     if chapter.notes:
         st.markdown("**How to read it**")
         widgets.sentences(chapter.notes)
@@ -46,43 +41,6 @@ def render() -> None:
 @st.cache_data(max_entries=8, show_spinner="Reading the measurements")
 def _chapters(_run: Run, _measurements: pd.DataFrame, stamp: tuple[tuple[str, int], ...]) -> list[Chapter]:
     return chapters(_measurements, _run)
-
-
-def _block(block: Figure | Cells | Pictures, loaded: state.Loaded, key: str) -> None:
-    if isinstance(block, Figure):
-        st.image(block.svg, width=WIDTH, alt=block.alt)
-        st.caption(widgets.plain(block.caption))
-    elif isinstance(block, Pictures):
-        _pictures(block, loaded)
-    else:
-        st.caption(widgets.plain(block.caption))
-        frame = pd.DataFrame([list(row) for row in block.rows], columns=_distinct(block.columns))
-        st.dataframe(frame, hide_index=True, key=f"table {loaded.name} {key}", alt=block.caption)
-
-
-def _distinct(columns: Any) -> list[str]:
-    """Column names, each once: a table's heads may repeat, a data frame's may not."""
-    seen: dict[str, int] = {}
-    out = []
-    for column in columns:
-        seen[column] = seen.get(column, 0) + 1
-        out.append(column if seen[column] == 1 else f"{column} ({seen[column]})")
-    return out
-
-
-def _pictures(block: Pictures, loaded: state.Loaded) -> None:
-    st.markdown(f"**{widgets.plain(block.heading)}**")
-    grid = st.grid(min_column_width=110, gap="small")
-    for number, (id, caption) in enumerate(zip(block.ids, block.captions, strict=True), 1):
-        with grid.container(gap="xsmall"):
-            data = state.thumbnail(loaded.run, id, size=THUMBNAIL)
-            if data is None:
-                st.warning("This image's file is missing or damaged.")
-            else:
-                st.image(data, width="stretch", alt=caption or f"{block.heading}, image {number}")
-            if caption:
-                st.caption(widgets.plain(caption))
-            widgets.link("image", f"Details of {number}", run=loaded.name, id=id)
 
 
 def _rows(loaded: state.Loaded, measurements: pd.DataFrame, chapter: Chapter) -> None:
