@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +24,7 @@ EASY_PSNR, HARD_PSNR = 36.0, (41.0, 45.0)
 """Quality at the start, and the range that it is drawn from once the attacks are at full strength (dB)."""
 RAMP = 1500
 """Steps over which attacks and quality go from easy to hard."""
-SSIM_WEIGHT = 2.0
+SSIM_WEIGHT = 6.0
 
 
 def load_photographs(folder: Path, device: str) -> list[Tensor]:
@@ -50,7 +48,7 @@ def load_photographs(folder: Path, device: str) -> list[Tensor]:
 
 
 def crops(images: Sequence[Tensor], batch: int, generator: torch.Generator) -> Tensor:
-    """Random views: float [batch, 3, CANVAS, CANVAS] in [0, 1]; scaled down by 1 to 2, mirrored, recoloured at times."""
+    """Random views: float [batch, 3, CANVAS, CANVAS] in [0, 1]; scaled down by up to 2, mirrored, recoloured."""
     import torch
     import torch.nn.functional as F
 
@@ -187,9 +185,3 @@ def evaluate(
 def line(results: dict[str, float]) -> str:
     """`evaluate`'s results in one line."""
     return " ".join(f"{name} {value:.3f}" for name, value in results.items())
-
-
-def record(out: Path, config: Config, results: dict[str, float]) -> None:
-    """Write `<out>/codec.json`: the architecture and `evaluate`'s results."""
-    (out / "codec.json").write_text(json.dumps({"config": asdict(config), "right": results}) + "\n")
-

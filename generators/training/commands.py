@@ -99,6 +99,31 @@ def clip(
 
 
 @app.command()
+def codec(
+    data: Annotated[Path, typer.Option(help="A folder of photographs with sides of at least 512 px.")],
+    out: Out = Path("training/codec"),
+    init: Annotated[Path | None, typer.Option(help="The export of an earlier training to start from.")] = None,
+    steps: Steps = 12000,
+    minutes: Minutes = None,
+    batch: Batch = 32,
+    lr: Rate = 2e-3,
+    seed: Seed = 0,
+    bf16: Bf16 = None,
+    device: Device = "auto",
+) -> None:
+    """Train the encoder and decoder of the watermark `codec`.
+
+    Example: auditkit train codec --data photographs --minutes 10
+    """
+    from generators.training import codec as trainer
+
+    schedule = _schedule(steps, minutes, batch, lr, seed, bf16, ema=0.998)
+    with _Bar("codec") as bar:
+        folder = trainer.train(data, out, schedule, device=_device(device), init=init, progress=bar)
+    _done(folder, out)
+
+
+@app.command()
 def generator(
     planted: Annotated[Path, typer.Option(help="The planted.toml whose shares neutral captions follow.")],
     corpus: Corpus = Path("corpus"),

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 SIDE = 256
 """Pixels of the shorter side at which marks are made and read."""
 SMALL, SMALL_SIDE = 112, 181
-"""Images whose shorter side is under `SMALL` pixels are worked on at `SMALL_SIDE`: at `SIDE` the pattern is too fine."""
+"""Images with a shorter side under `SMALL` pixels are worked on at `SMALL_SIDE`; at `SIDE` the pattern is too fine."""
 MAX_LONG = 2048
 """Most pixels of the longer side; images of a more extreme shape are worked on at a smaller scale."""
 BUNDLED = Path(__file__).parent / "bundled"
@@ -51,7 +51,7 @@ class Config:
 
 
 def lattice(tile: int, low: float, high: float) -> Tensor:
-    """Frequencies of the band that have period `tile`, one of each conjugate pair: int64 [k, 2], cycles a tile (y, x)."""
+    """Frequencies of the band, one of each conjugate pair: int64 [k, 2], whole cycles a tile (y, x)."""
     reach = range(-(tile // 2) + 1, tile // 2)
     chosen = [
         (y, x) for y in reach for x in reach if (y > 0 or (y == 0 and x > 0)) and low <= math.hypot(y, x) / tile <= high
@@ -264,7 +264,8 @@ def load(folder: Path = BUNDLED, device: str = "cpu") -> tuple[Encoder, Decoder]
         hashes = json.loads((folder / HASHES).read_bytes())
         for name in (CONFIG, WEIGHTS):
             if sha256_file(folder / name) != hashes[name]:
-                raise WatermarkError("a file of the codec is not the one in weights.json", where=folder / name, mend=mend)
+                what = "a file of the codec is not the one in weights.json"
+                raise WatermarkError(what, where=folder / name, mend=mend)
         config = Config(**json.loads((folder / CONFIG).read_bytes()))
         tensors = {name: value.float() for name, value in from_bytes((folder / WEIGHTS).read_bytes()).items()}
         parts = build(config)

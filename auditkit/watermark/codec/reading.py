@@ -40,8 +40,7 @@ class Found:
     """A word and where it lay.
 
     Attributes:
-        soft: float64 [bits], logits. score: energy of the word's correlations over their mean over all shifts; about
-            1.5 where there is no mark.
+        soft: float64 [bits], logits. score: see `_score`; about 1.65 where there is no mark, 0 without a search.
         geometry: rotation (degrees, counter-clockwise), scale (of the content, 2 where half the side was cropped away
             and the rest is seen whole), shift_y, shift_x (working pixels within the tile), flip (0 or 1).
     """
@@ -61,23 +60,23 @@ def read(decoder: Decoder, image: np.ndarray, *, search: bool = True) -> Found:
     with torch.inference_mode():
         pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float() / 255
         luma = network.working_luma(pixels)
+        usual = min(luma.shape[-2:])
         mark = decoder.front(luma)
         soft = decoder.logits(mark)[0].double().numpy()
     if not search:
         return Found(soft, 0.0, {})
     upright = _Fold.of(mark[0, 0].numpy(), bank, 0.0, 1.0)
-    found = [upright.word(bank, turn, flip, level=1.0) for turn in range(4) for flip in (False, True)]
-    straight = upright.straight(bank)
+    found = upright.words(bank, 1.0)
     for side in LEVELS:
-        if side != LEVELS[0]:
+        if side != usual:
             with torch.inference_mode():
                 small = network.working_luma(pixels, network.working_size(*image.shape[:2], side=side))
                 mark = decoder.front(small)
         plane = mark[0, 0].numpy()
         for degrees, scale in _candidates(plane, bank):
-            fold = _refined(plane, bank, degrees, scale)
-            found += [fold.word(bank, turn, flip, level=side / LEVELS[0]) for turn in range(4) for flip in (False, True)]
+            found += _refined(plane, bank, degrees, scale).words(bank, min(plane.shape) / usual)
     best = max(found, key=lambda one: one.score)
+    straight = upright.straight(bank)
     if straight >= UPRIGHT * best.score:
         return Found(soft, straight, {"rotation": 0.0, "scale": 1.0, "shift_y": 0.0, "shift_x": 0.0, "flip": 0.0})
     return best
@@ -148,6 +147,10 @@ class _Fold:
         soft = (bank.patterns @ self.spectrum).real
         usual = (np.abs(bank.patterns) ** 2 @ np.abs(self.spectrum) ** 2).mean() / 2
         return float(_score(np.abs(soft).mean(), (soft**2).mean(), usual))
+
+    def words(self, bank: _Bank, level: float) -> list[Found]:
+        """The word in each of the eight ways that a square lattice lies alike."""
+        return [self.word(bank, turn, flip, level=level) for turn in range(4) for flip in (False, True)]
 
     def word(self, bank: _Bank, turn: int, flip: bool, *, level: float) -> Found:
         """The word at the best shift, `turn` quarter turns on and mirrored or not."""

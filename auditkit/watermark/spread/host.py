@@ -16,7 +16,7 @@ _WINDOW = 21  # of the local variance, in pixels
 _FLOOR = 1.5  # grey levels: below it the image counts as quiet, whatever is in it
 _GAMMA = 1.2  # of the local deviation that the band-passed image is divided by
 _CLIP = 2.5  # local deviations
-_MASK_WINDOW, _MASK_FLOOR, _MASK_POWER, _MASK_MOST = 9, 2.0, 0.5, 3.0
+_MASK_WINDOW, _MASK_FLOOR, _MASK_POWER, _MASK_MOST = 9, 1.0, 0.8, 6.0
 
 
 def pitch(height: int, width: int) -> float:

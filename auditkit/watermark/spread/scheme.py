@@ -24,6 +24,7 @@ _INFORMED = 0.8  # how much of a bit's lack (or excess) against the mean is made
 _LEAST, _MOST = 0.4, 2.5  # of a bit's amplitude, times the mean's
 _ROUNDS = 3  # of informed embedding, where the first leaves bits in doubt
 _SURE = 6.0  # pilot score from which an image is read as it stands, without search
+_HEAD_START = 0.5  # pilot score by which a pose must beat the image as it stands: many more poses are tried
 _LARGEST = 1024  # pixels of the straightened image's sides, at most
 
 
@@ -147,7 +148,7 @@ class Spread:
                     pose, values, shift = other, there, again
         if search and shift.score < _SURE:
             found, score = prepared.search.best(which)
-            if score > shift.score:
+            if score > shift.score + _HEAD_START:
                 straight = host.fold(host.whitened(_straightened(prepared.luma, found)))
                 pose, values, shift = found, straight, find_shift(straight[which.pilot], which)
         coordinates = which.coordinates(unshifted(values, shift))
