@@ -1,11 +1,13 @@
 """Reading a word that was shifted, turned, scaled or mirrored.
 
-The mark repeats, so its spectrum is a lattice of peaks that turns and scales with the image. `search` lays the lattice
-over the spectrum of the decoder's estimate of the mark in every rotation and scale, refines the best few, folds the
-estimate into one tile there, and takes the shift and mirroring that give the word's correlations the most energy.
+The mark repeats, so its spectrum is a lattice of peaks that turns and scales with the image. `candidates` lays the
+lattice over the spectrum of the decoder's estimate of the mark in every rotation and scale, refines the best few, and
+folds the estimate into one tile there. The folds with the most energy on the lattice are believed; of each, the shifts,
+quarter turns and mirrorings whose correlations with the patterns are largest are readings of the word.
 
-None of it looks at the key: for a fixed image the reading is a fixed vector, whichever way its geometry was chosen,
-and the key's pad makes the signs uniform over the draw of the key. So a reading counts as one look.
+None of that looks at the key: for a fixed image the readings are fixed, and the key's pad makes the signs of each
+uniform over the draw of the key. Which one of them is the word's is then decided by the code (`scheme.Codec`), and the
+p-value is multiplied by their number.
 """
 
 from __future__ import annotations
@@ -18,19 +20,24 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from auditkit.watermark.codec.network import Decoder
 
-LEVELS = (256, 171, 114)
-"""Working sizes of the shorter side that are tried: the whole image, and crops to about 2/3 and 4/9 of the side."""
+LEVELS = (256, 181, 128)
+"""Working sizes of the shorter side that are tried: the whole image, and crops to about 0.7 and 0.5 of the side."""
 SCALES = (0.8, 1.25)
 """Scales of the content that are tried around each level."""
 SPECTRUM = 512
 CANDIDATES = 3
-"""Geometries of each level that are refined."""
-UPRIGHT = 0.85
-"""The image as it stands is kept where it has at least this share of the best geometry's score."""
-ALIKE = 2.0
-"""Weight of the correlations' being alike in size against their energy, in the score."""
+"""Geometries of each level that are refined, and as many again that are scaled and not turned: likelier, and few enough
+to be found where they are faint."""
+KEPT = 4
+"""Folds that are believed, of all that were refined."""
+PLACES = 8
+"""Readings taken from each."""
+READINGS = 1 + KEPT * PLACES
+"""Readings of an image that is searched; the first is that of the image as it stands."""
 FINE = 2
 """Bins of the folded tile per working pixel."""
 
@@ -40,46 +47,79 @@ class Found:
     """A word and where it lay.
 
     Attributes:
-        soft: float64 [bits], logits. score: see `_score`; about 1.65 where there is no mark, 0 without a search.
+        soft: float64 [bits], logits. energy: of the lattice where it lay, over the mean without a mark; 0 without a
+            search.
         geometry: rotation (degrees, counter-clockwise), scale (of the content, 2 where half the side was cropped away
             and the rest is seen whole), shift_y, shift_x (working pixels within the tile), flip (0 or 1).
     """
 
     soft: np.ndarray
-    score: float
+    energy: float
     geometry: dict[str, float]
 
 
-def read(decoder: Decoder, image: np.ndarray, *, search: bool = True) -> Found:
-    """Read uint8 [h, w, 3], with or without a search for its geometry."""
+def upright(decoder: Decoder, image: np.ndarray) -> Found:
+    """The word of uint8 [h, w, 3] as it stands."""
+    import torch
+
+    from auditkit.watermark.codec import network
+
+    with torch.inference_mode():
+        mark = decoder.front(network.working_luma(_pixels(image)))
+        return Found(decoder.logits(mark)[0].double().numpy(), 0.0, {})
+
+
+def candidates(decoder: Decoder, image: np.ndarray) -> list[Found]:
+    """`READINGS` of uint8 [h, w, 3]: as it stands, then wherever the lattice has most energy, the likeliest first."""
     import torch
 
     from auditkit.watermark.codec import network
 
     bank = _Bank.of(decoder)
+    pixels = _pixels(image)
     with torch.inference_mode():
-        pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float() / 255
         luma = network.working_luma(pixels)
-        usual = min(luma.shape[-2:])
         mark = decoder.front(luma)
         soft = decoder.logits(mark)[0].double().numpy()
-    if not search:
-        return Found(soft, 0.0, {})
-    upright = _Fold.of(mark[0, 0].numpy(), bank, 0.0, 1.0)
-    found = upright.words(bank, 1.0)
+    usual = min(luma.shape[-2:])
+    folds: list[tuple[float, float, _Fold]] = []
     for side in LEVELS:
         if side != usual:
             with torch.inference_mode():
                 small = network.working_luma(pixels, network.working_size(*image.shape[:2], side=side))
                 mark = decoder.front(small)
         plane = mark[0, 0].numpy()
-        for degrees, scale in _candidates(plane, bank):
-            found += _refined(plane, bank, degrees, scale).words(bank, min(plane.shape) / usual)
-    best = max(found, key=lambda one: one.score)
-    straight = upright.straight(bank)
-    if straight >= UPRIGHT * best.score:
-        return Found(soft, straight, {"rotation": 0.0, "scale": 1.0, "shift_y": 0.0, "shift_x": 0.0, "flip": 0.0})
-    return best
+        # Without a mark, a fold's energy is on the mean the plane's mean square over its pixels.
+        chance = max(float(np.mean(np.square(plane))) / plane.size, 1e-30)
+        for degrees, scale in _geometries(plane, bank):
+            fold = _refined(plane, bank, degrees, scale)
+            folds.append((fold.energy(bank) / chance, min(plane.shape) / usual, fold))
+    straight = {"rotation": 0.0, "scale": 1.0, "shift_y": 0.0, "shift_x": 0.0, "flip": 0.0}
+    found = [Found(soft, 0.0, straight)]
+    for energy, level, fold in sorted(_apart(folds), key=lambda one: -one[0])[:KEPT]:
+        found += fold.words(bank, level, energy)
+    return found
+
+
+def _apart(folds: list[tuple[float, float, _Fold]]) -> list[tuple[float, float, _Fold]]:
+    """Those of different geometries: of two that came to the same, the one with more energy."""
+    kept: list[tuple[float, float, _Fold]] = []
+    for one in sorted(folds, key=lambda each: -each[0]):
+        _, level, fold = one
+        near = [
+            abs(fold.degrees - other.degrees) < 1 and abs(math.log(fold.scale / at * level_at / level)) < 0.02
+            for _, level_at, other in kept
+            for at in (other.scale,)
+        ]
+        if not any(near):
+            kept.append(one)
+    return kept
+
+
+def _pixels(image: np.ndarray) -> Tensor:
+    import torch
+
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float() / 255
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,36 +182,29 @@ class _Fold:
         """Energy on the lattice, whatever the shift."""
         return float(bank.weight @ np.abs(self.spectrum) ** 2)
 
-    def straight(self, bank: _Bank) -> float:
-        """The score of the shift 0, neither turned by a quarter nor mirrored."""
-        soft = (bank.patterns @ self.spectrum).real
-        usual = (np.abs(bank.patterns) ** 2 @ np.abs(self.spectrum) ** 2).mean() / 2
-        return float(_score(np.abs(soft).mean(), (soft**2).mean(), usual))
-
-    def words(self, bank: _Bank, level: float) -> list[Found]:
-        """The word in each of the eight ways that a square lattice lies alike."""
-        return [self.word(bank, turn, flip, level=level) for turn in range(4) for flip in (False, True)]
-
-    def word(self, bank: _Bank, turn: int, flip: bool, *, level: float) -> Found:
-        """The word at the best shift, `turn` quarter turns on and mirrored or not."""
-        moved = _moved(self.spectrum, bank, turn, flip)
-        products = bank.patterns * moved.astype(np.complex64)
-        shifts = bank.tile
-        sizes, energy = _correlations(products, bank)
-        likely = _score(sizes, energy, energy.mean())
-        peak = np.unravel_index(int(likely.argmax()), likely.shape)
-        # Half a working pixel matters at the upper end of the band.
-        steps = np.array([(dy, dx) for dy in (-0.5, 0.0, 0.5) for dx in (-0.5, 0.0, 0.5)]) + np.array(peak)
-        turns = np.exp(2j * np.pi * (bank.waves @ steps.T) / shifts)
-        soft = (products @ turns).real
-        each = _score(np.abs(soft).mean(0), (soft**2).mean(0), energy.mean())
-        at = int(each.argmax())
-        score = float(each[at])
-        geometry = {
-            "rotation": (self.degrees + 90.0 * turn + 180) % 360 - 180, "scale": self.scale / level,
-            "shift_y": float(steps[at][0]), "shift_x": float(steps[at][1]), "flip": float(flip),
-        }  # fmt: skip
-        return Found(bank.gain * soft[:, at].astype(np.float64), score, geometry)
+    def words(self, bank: _Bank, level: float, energy: float) -> list[Found]:
+        """The `PLACES` likeliest words over all shifts and the eight ways in which a square lattice lies alike."""
+        ways = [(turn, flip) for turn in range(4) for flip in (False, True)]
+        products = [bank.patterns * _moved(self.spectrum, bank, *way).astype(np.complex64) for way in ways]
+        # Where the tiles meet, all bits speak up; elsewhere they sum to less, and less evenly.
+        sizes = np.stack([_sizes(each, bank) for each in products])
+        found = []
+        for _ in range(PLACES):
+            way, row, column = np.unravel_index(int(sizes.argmax()), sizes.shape)
+            near = np.arange(-1, 2)
+            sizes[way, (row + near[:, None]) % bank.tile, (column + near) % bank.tile] = -1
+            # Half a working pixel matters at the upper end of the band.
+            steps = np.array([(dy, dx) for dy in (-0.5, 0.0, 0.5) for dx in (-0.5, 0.0, 0.5)]) + np.array((row, column))
+            turns = np.exp(2j * np.pi * (bank.waves @ steps.T) / bank.tile).astype(np.complex64)
+            soft = (products[way] @ turns).real
+            at = int(np.abs(soft).mean(0).argmax())
+            turn, flip = ways[way]
+            geometry = {
+                "rotation": (self.degrees + 90.0 * turn + 180) % 360 - 180, "scale": self.scale / level,
+                "shift_y": float(steps[at][0]), "shift_x": float(steps[at][1]), "flip": float(flip),
+            }  # fmt: skip
+            found.append(Found(bank.gain * soft[:, at].astype(np.float64), energy, geometry))
+        return found
 
 
 def _moved(spectrum: np.ndarray, bank: _Bank, turn: int, flip: bool) -> np.ndarray:
@@ -187,26 +220,16 @@ def _moved(spectrum: np.ndarray, bank: _Bank, turn: int, flip: bool) -> np.ndarr
     return plane[y, x]
 
 
-def _correlations(products: np.ndarray, bank: _Bank) -> tuple[np.ndarray, np.ndarray]:
-    """Mean over bits of the correlations' sizes, and of their squares, at each whole shift: float [tile, tile]."""
+def _sizes(products: np.ndarray, bank: _Bank) -> np.ndarray:
+    """Mean over bits of the correlations' sizes at each whole shift: float32 [tile, tile]."""
     from scipy.fft import ifft2
 
     planes = np.zeros((len(products), bank.tile, bank.tile), np.complex64)
     planes[:, bank.waves[:, 0], bank.waves[:, 1]] = products
-    sizes = np.abs(ifft2(planes, axes=(1, 2), overwrite_x=True).real) * bank.tile**2
-    return sizes.mean(0), np.square(sizes, out=sizes).mean(0)
+    return np.abs(ifft2(planes, axes=(1, 2), overwrite_x=True).real).mean(0)
 
 
-def _score(size: np.ndarray, energy: np.ndarray, usual: float) -> np.ndarray:
-    """How likely it is that correlations of this mean size and energy are a word's.
-
-    The energy is the highest where the tiles meet; and there the correlations are all of about one size, as the word's
-    bits were made, where they would otherwise spread like a normal variable's (mean size over root of energy 0.8).
-    """
-    return (energy / max(usual, 1e-30)) * (size**2 / np.maximum(energy, 1e-30) * np.pi / 2) ** ALIKE
-
-
-def _candidates(plane: np.ndarray, bank: _Bank) -> list[tuple[float, float]]:
+def _geometries(plane: np.ndarray, bank: _Bank) -> list[tuple[float, float]]:
     """The likeliest rotations (degrees) and scales, from the spectrum: `CANDIDATES` of them, apart from one another."""
     from scipy.fft import rfft2
     from scipy.ndimage import uniform_filter
@@ -221,8 +244,9 @@ def _candidates(plane: np.ndarray, bank: _Bank) -> list[tuple[float, float]]:
     coarse = 1 if min(height, width) > 200 else 2 if min(height, width) > 100 else 3
     index, weight, degrees, scales = _table(bank.tile, bank.waves.tobytes(), bank.weight.tobytes(), coarse)
     score = (power.ravel()[index] @ weight).reshape(len(degrees), len(scales))
-    chosen: list[tuple[float, float]] = []
-    while len(chosen) < CANDIDATES:
+    straight = score[len(degrees) // 2]
+    chosen = [(0.0, float(scales[j])) for j in np.argsort(-straight)[:CANDIDATES]]
+    while len(chosen) < 2 * CANDIDATES:
         i, j = np.unravel_index(int(score.argmax()), score.shape)
         chosen.append((float(degrees[i]), float(scales[j])))
         score[max(0, i - 3) : i + 4, max(0, j - 3) : j + 4] = -1
@@ -259,9 +283,7 @@ def _refined(plane: np.ndarray, bank: _Bank, degrees: float, scale: float) -> _F
     reach = 256 / min(plane.shape)
     for step in (0.3 * reach, 0.15 * reach, 0.08 * reach):
         for turn, grow in ((-1, 0), (1, 0), (0, -1), (0, 1)):
-            trial = _Fold.of(
-                plane, bank, best.degrees + turn * step, best.scale * math.exp(grow * math.radians(step))
-            )
+            trial = _Fold.of(plane, bank, best.degrees + turn * step, best.scale * math.exp(grow * math.radians(step)))
             if (energy := trial.energy(bank)) > top:
                 best, top = trial, energy
     return best

@@ -9,15 +9,20 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from auditkit.watermark.base import Reading, check_side
+from auditkit.watermark.base import Reading, check_side, unpadded
 from auditkit.watermark.keys import Key
-from auditkit.watermark.payload import SHORT_WORD
+from auditkit.watermark.payload import SHORT_WORD, encode
+from auditkit.watermark.soft_decoding import likeliest
 
 if TYPE_CHECKING:
     from auditkit.watermark.codec.network import Decoder, Encoder
+    from auditkit.watermark.codec.reading import Found
 
 _PLAIN = 0.3
 """Standard deviation of luminance, in grey levels, under which an image is one colour: a mark has some 2."""
+_BEYOND_DOUBT = 0.9
+"""Agreement of soft values with a word, over their sum of sizes, that is no accident: of 2^64 words the nearest to a
+random reading reaches some 0.75."""
 _CLIPPED = 6.0
 """How much stronger the residual may get, at most, to make up for what is clipped at black and white."""
 
@@ -27,15 +32,16 @@ class Prepared:
     """An image with its readings, which are the same for every key; made when first asked for."""
 
     image: np.ndarray
-    readings: dict[bool, Reading] = field(default_factory=dict)
+    found: dict[bool, list[Found]] = field(default_factory=dict)
 
 
 class Codec:
     """A learned encoder and decoder of 127 bits, read after crop, rotation, scale and mirroring.
 
     The networks are public and the same for all keys: a key enters by its pad alone. So one forward pass serves every
-    key, nothing about the key can be learned from the pattern, and for a fixed image the reading is a fixed vector: the
-    p-value is exact whatever the search did (`looks` is 1). The price is that whoever has the weights can see that an
+    key, nothing about the key can be learned from the pattern, and for a fixed image the readings are fixed vectors:
+    one as it stands, and `reading.READINGS` with a search, of which the key's code chooses. The p-value counts each of
+    them as a look. The price is that whoever has the weights can see that an
     image is marked, and can wipe the mark out or copy it; `spread` hides its carriers behind the key.
 
     From 64 px on images are marked; what of the pattern is finer than their pixels is lost, so that those under about
@@ -69,13 +75,16 @@ class Codec:
         return _added(image, residual[0, 0].numpy() * 255, 255.0 / 10 ** (psnr / 20))
 
     def read(self, image: np.ndarray, key: Key, *, search: bool = True) -> Reading:
-        """Read the word; see `base.WordScheme`. The same for every key."""
+        """Read the word; see `base.WordScheme`. Without a search the same for every key."""
         prepared = self.prepare(image)
         return self._unusable(image) if prepared is None else self.read_prepared(prepared, key, search=search)
 
     def read_many(self, image: np.ndarray, keys: Sequence[Key], *, search: bool = True) -> list[Reading]:
         """`read` for many keys, in one pass."""
-        return [self.read(image, keys[0], search=search)] * len(keys) if keys else []
+        prepared = self.prepare(image)
+        if prepared is None:
+            return [self._unusable(image)] * len(keys)
+        return [self.read_prepared(prepared, key, search=search) for key in keys]
 
     def prepare(self, image: np.ndarray) -> Prepared | None:
         """What `read_prepared` needs of the image, once for all keys; None where nothing can be read."""
@@ -83,15 +92,18 @@ class Codec:
 
     def read_prepared(self, prepared: Prepared, key: Key, *, search: bool = True) -> Reading:
         """`read` of an image that was prepared."""
-        if search not in prepared.readings:
+        if search not in prepared.found:
             from auditkit.watermark.codec import reading
 
-            found = reading.read(_networks()[1], prepared.image, search=search)
-            geometry = {name: round(value, 4) for name, value in found.geometry.items()}
-            details = {"energy": round(found.score, 3)} if search else {}
-            # The search saw the image alone, never a key: over the draw of the pad the signs are uniform all the same.
-            prepared.readings[search] = Reading(found.soft, looks=1, geometry=geometry, details=details)
-        return prepared.readings[search]
+            decoder = _networks()[1]
+            prepared.found[search] = (
+                reading.candidates(decoder, prepared.image) if search else [reading.upright(decoder, prepared.image)]
+            )
+        found = prepared.found[search]
+        best = found[0] if len(found) == 1 else _likeliest(found, key)
+        geometry = {name: round(value, 4) for name, value in best.geometry.items()}
+        details = {"energy": round(best.energy, 3)} if search else {}
+        return Reading(best.soft, looks=len(found), geometry=geometry, details=details)
 
     def _unusable(self, image: np.ndarray) -> Reading:
         return Reading(np.zeros(self.bits), unusable=self._why_unusable(image))
@@ -103,6 +115,22 @@ class Codec:
         if float(np.std(image, dtype=np.float64)) < _PLAIN or float(np.std(_luma(_rgb(image)))) < _PLAIN:
             return "flat: one colour, nothing to read"
         return ""
+
+
+def _likeliest(found: Sequence[Found], key: Key) -> Found:
+    """The reading that lies nearest to some word of the code under `key`; the first that is beyond doubt."""
+    best, top = found[0], 0.0
+    for one in found:
+        soft = unpadded(one.soft, Codec.name, key)
+        payload = likeliest(soft)
+        if payload is None:
+            continue
+        agreement = float((2.0 * encode(payload, len(soft)) - 1) @ soft / np.abs(soft).sum())
+        if agreement > top:
+            best, top = one, agreement
+        if top >= _BEYOND_DOUBT:
+            break
+    return best
 
 
 @lru_cache(maxsize=1)
