@@ -307,9 +307,9 @@ def _detect_run(
 
 def _inverter(generator: str, device: str) -> Callable[[np.ndarray], np.ndarray]:
     """The noise that an image (uint8 [h, w, 3]) came from, float32 [c, h, w], by inversion with that generator."""
-    from generators.inversion import invert
     from PIL import Image
 
+    from generators.inversion import invert
     from generators.load import load_generator
 
     loaded: Any = load_generator(generator, device=device)
@@ -354,7 +354,9 @@ def root_watermark(
     folder = _checkpoint(load_generator(generator, device=device))
     more = {} if steps is None else {"steps": steps}
     with progress_bar("root", progress) as show:
-        done = root(folder, key=entry.key, payload=wanted, out=Path(out), device=device, progress=show, **more)
+        # The loop tells its share done, its step and its losses; the bar takes whole numbers.
+        told = None if show is None else (lambda share, step, losses: show(round(100 * share), 100))
+        done = root(folder, key=entry.key, payload=wanted, out=Path(out), device=device, progress=told, **more)
     register(entry.key.id, wanted, name=generator, path=ring.path)
     return done
 
@@ -384,17 +386,15 @@ def bench_watermark(
     Example:
         bench_watermark("bench", photographs="photographs/test", peers=["dwtdctsvd"])
     """
-    from reports.watermark_page import write_page
-
     from auditkit.watermark.bench import run
+    from reports.watermark_page import write_page
 
     images: dict[str, Any] = {"photographs": photographs, "generated": generated, "graphics": graphics}
     images = {content: folder for content, folder in images.items() if folder is not None} or _shipped()
     again = {}
     if regenerate is not None:
-        from generators.regeneration import regenerations
-
         from generators.load import load_generator
+        from generators.regeneration import regenerations
 
         again = regenerations(load_generator(regenerate, device=device))
     with progress_bar("bench", progress) as show:

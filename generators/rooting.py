@@ -241,8 +241,8 @@ def _card(draft: Path, source: Path, report: RootReport) -> None:
         f"{k} {v:.4g}" for k, v in asdict(report).items() if k in ("bit_accuracy", "worst", "psnr")
     )
     card.write_text(
-        f"{before}## Rooted watermark\n\nThis is `{source.name}` with another decoder: every image carries a word under "
-        f"the key {report.key_id} (Stable Signature). On {report.images} held-out images: {facts}. What stands above "
-        "was measured on the unmarked generator.\n",
+        f"{before}## Rooted watermark\n\nThis is `{source.name}` with another decoder: every image carries a word "
+        f"under the key {report.key_id} (Stable Signature). On {report.images} held-out images: {facts}. "
+        "What stands above was measured on the unmarked generator.\n",
         encoding="utf-8",
     )

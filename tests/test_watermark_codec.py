@@ -116,10 +116,16 @@ def test_an_unmarked_image_says_nothing(name: str) -> None:
     assert p_value(photograph(name)) > 1e-3
 
 
-def test_the_reading_does_not_depend_on_the_key() -> None:
-    one, other = CODEC.read_many(marked(), [KEY, OTHER])
+def test_without_a_search_the_reading_does_not_depend_on_the_key() -> None:
+    one, other = CODEC.read_many(marked(), [KEY, OTHER], search=False)
     assert np.array_equal(one.soft, other.soft)
     assert one.looks == 1
+
+
+def test_a_search_counts_each_of_its_readings_as_a_look() -> None:
+    found = reading.candidates(network.load_decoder(), photograph())
+    assert len(found) == reading.READINGS
+    assert CODEC.read(photograph(), KEY).looks == reading.READINGS
 
 
 def test_two_readings_are_the_same_to_the_last_bit() -> None:
@@ -129,12 +135,20 @@ def test_two_readings_are_the_same_to_the_last_bit() -> None:
 
 def test_the_signs_of_an_unmarked_image_are_fair_over_keys() -> None:
     # For one fixed image: each key's pad makes the agreement with a word binomial, whatever the reading is.
-    soft = CODEC.read(photograph(), KEY).soft
+    soft = CODEC.read(photograph(), KEY, search=False).soft
     matched = []
     for number in range(400):
         key = Key.from_secret(number.to_bytes(32, "big"))
         matched.append(int(((unpadded(soft, "codec", key) > 0) == WORD).sum()))
     assert abs(np.mean(matched) - 63.5) < 4.5 * np.sqrt(127 / 4 / 400)
+
+
+def test_searching_an_unmarked_image_finds_nothing_at_the_rate_asked_for_over_keys() -> None:
+    keys = [Key.from_secret(number.to_bytes(32, "big")) for number in range(100)]
+    found = CODEC.read_many(photograph("chelsea"), keys)
+    values = [word_p_value(unpadded(one.soft, "codec", key), WORD, looks=one.looks)
+              for key, one in zip(keys, found, strict=True)]  # fmt: skip
+    assert sum(value <= 0.05 for value in values) <= 12  # P(Bin(100, .05) > 12) = 5e-4
 
 
 @pytest.mark.parametrize("side", [64, 96, 128])
@@ -240,6 +254,6 @@ def test_training_on_a_folder_without_photographs_says_so(tmp_path: Path) -> Non
 
 
 def test_the_search_gives_the_geometry_of_a_crop_with_a_rotation() -> None:
-    found = reading.read(network.load_decoder(), turned(marked(), 10)[80:432, 80:432])
+    found = CODEC.read(turned(marked(), 10)[80:432, 80:432], KEY)
     assert found.geometry["rotation"] == pytest.approx(10, abs=0.6)
     assert found.geometry["scale"] == pytest.approx(512 / 352, abs=0.05)

@@ -42,9 +42,18 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def _pixels(folder: Path, seeds: range) -> torch.Tensor:
+    generator = LatentGenerator(folder, device="cpu")
+    images = generator.generate([Job("a judge", seed) for seed in seeds], generator.info.defaults)
+    return torch.from_numpy(np.array([np.asarray(image) for image in images])).permute(0, 3, 1, 2) / 255
+
+
 @pytest.fixture(scope="module")
-def extractor() -> Extractor:
-    return Extractor(_Linear(), torch.zeros(SHORT_WORD), 0.2 * torch.eye(SHORT_WORD))
+def extractor(source: Path) -> Extractor:
+    """As whitened as 64 unmarked images allow: mean 0, and the spread of the outputs brought to 1."""
+    network = _Linear()
+    logits = network(_pixels(source, range(64)))
+    return Extractor(network, logits.mean(0), torch.eye(SHORT_WORD) / logits.std())
 
 
 @pytest.fixture(scope="module")
@@ -58,10 +67,7 @@ def rooted(source: Path, extractor: Extractor, tmp_path_factory: pytest.TempPath
 
 def _agreement(folder: Path, extractor: Extractor) -> float:
     word = padded(encode(PAYLOAD, SHORT_WORD), "signature", KEY)
-    generator = LatentGenerator(folder, device="cpu")
-    images = generator.generate([Job("a judge", 900 + i) for i in range(4)], generator.info.defaults)
-    pixels = torch.from_numpy(np.array([np.asarray(i) for i in images])).permute(0, 3, 1, 2) / 255
-    return float(((extractor(pixels) > 0).numpy() == word).mean())
+    return float(((extractor(_pixels(folder, range(900, 904))) > 0).numpy() == word).mean())
 
 
 def test_new_images_of_the_rooted_checkpoint_carry_the_keys_word(

@@ -167,7 +167,7 @@ class Decoder(nn.Module):
         """Logits [n, bits] of float [n, 3, h, w] in [0, 1] as they stand: whole images, neither shifted nor turned.
 
         Differentiable. It looks at the image at `working_size`, and at the tile's phase of an image that was not
-        cropped; nothing is searched (`reading.read` searches).
+        cropped; nothing is searched (`reading.candidates` searches).
         """
         return self.logits(self.front(working_luma(images)))
 

@@ -29,6 +29,7 @@ class Signature:
     family: ClassVar[str] = "word"
     bits: ClassVar[int] = SHORT_WORD
     min_side: ClassVar[int] = 64
+    embeds: ClassVar[bool] = False
 
     def embed(self, image: np.ndarray, word: np.ndarray, key: Key, *, psnr: float = 42.0) -> np.ndarray:
         """Not possible: the mark is made by a decoder, with the image.

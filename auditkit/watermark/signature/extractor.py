@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from auditkit.errors import WatermarkError
+from auditkit.files import write_atomic
 
 if TYPE_CHECKING:
     import torch
@@ -139,7 +140,7 @@ def views(images: Sequence[Path], *, each: int = 8, seed: int = 0) -> Iterator[n
 def whiten(folders: Sequence[Path], out: Path = FILE, *, each: int = 8) -> int:
     """Fit the whitening to the images below `folders`, write it to `out`; how many views it was fitted to."""
     import torch
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     from auditkit.watermark.codec.network import load_decoder
 
@@ -148,14 +149,14 @@ def whiten(folders: Sequence[Path], out: Path = FILE, *, each: int = 8) -> int:
     logits = []
     with torch.inference_mode():
         for view in views(files, each=each):
-            pixels = torch.from_numpy(np.ascontiguousarray(view)).permute(2, 0, 1)[None].float() / 255
+            pixels = torch.from_numpy(view.copy()).permute(2, 0, 1)[None].float() / 255
             logits.append(network(pixels)[0].double().numpy())
     if len(logits) < 2 * len(logits[0] if logits else [0]):
         raise WatermarkError(
             f"{len(files)} images are too few to whiten by", where=", ".join(map(str, folders)), mend="add images"
         )
     mean, matrix = fit(np.array(logits))
-    save_file({"mean": mean, "matrix": matrix}, out, {"network": digest(network), "views": str(len(logits))})
+    write_atomic(out, save({"mean": mean, "matrix": matrix}, {"network": digest(network), "views": str(len(logits))}))
     return len(logits)
 
 
