@@ -16,6 +16,7 @@ from auditkit.watermark.keys import Key
 from auditkit.watermark.payload import SHORT_WORD, Payload, encode
 from auditkit.watermark.signature import Signature
 from auditkit.watermark.signature.extractor import Extractor, fit
+from generators import rooting
 from generators.base import Job
 from generators.latent import LatentGenerator
 from generators.rooting import RootReport, root
@@ -59,9 +60,13 @@ def extractor(source: Path) -> Extractor:
 @pytest.fixture(scope="module")
 def rooted(source: Path, extractor: Extractor, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, RootReport]:
     out = tmp_path_factory.mktemp("rooted") / "new"
-    report = root(
-        source, key=KEY, payload=PAYLOAD, out=out, steps=80, images=16, lr=5e-3, device="cpu", extractor=extractor
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        # 768 values that a random network makes have room for 127 bits only where much may be changed.
+        patch.setattr(rooting, "EASY_PSNR", 10.0)
+        patch.setattr(rooting, "PSNR", 15.0)
+        report = root(
+            source, key=KEY, payload=PAYLOAD, out=out, steps=200, images=16, lr=5e-3, device="cpu", extractor=extractor
+        )
     return out, report
 
 

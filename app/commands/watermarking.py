@@ -271,7 +271,7 @@ def root(
     done = marks.root_watermark(
         generator, out, payload=payload, key=key, keys=keys, steps=steps, device=device, progress=True
     )
-    data = done.as_dict()
+    data = dataclasses.asdict(done)
 
     def show() -> None:
         rows = [(name.replace("_", " "), f"{value:.4g}" if isinstance(value, float) else str(value))
