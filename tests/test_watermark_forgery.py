@@ -79,6 +79,12 @@ def test_a_scheme_that_binds_nothing_is_not_checked() -> None:
     assert "does not bind" in found.note
 
 
+def test_a_turned_image_is_not_checked_and_says_why() -> None:
+    soft = 2.0 * encode(PAYLOAD) - 1
+    found = forgery.check(Reading(soft, details={"binding": None}), soft, PAYLOAD)
+    assert (found.outcome, "turned" in found.note) == ("not checked", True)
+
+
 def test_a_weak_mark_whose_bound_bits_are_lost_is_not_called_forged() -> None:
     rng = np.random.default_rng(1)
     soft = 0.4 * (2.0 * encode(PAYLOAD) - 1) + 0.9 * rng.standard_normal(LONG_WORD)

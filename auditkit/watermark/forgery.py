@@ -52,9 +52,11 @@ def check(reading: Reading, soft: np.ndarray, payload: Payload) -> Check:
     """
     if (other := second_payload(soft, payload)) is not None:
         return Check("suspect", f"re-marked: a second payload, {other}, lies under the same key")
-    binding = reading.details.get("binding")
-    if binding is None or not binding[1]:
+    if "binding" not in reading.details:
         return Check("not checked", "this scheme does not bind its mark to the image's content")
+    binding = reading.details["binding"]
+    if binding is None or not binding[1]:
+        return Check("not checked", "turned, scaled or cropped: what binds the mark to its image cannot be compared")
     agreeing, n = int(binding[0]), int(binding[1])
     said = f"{agreeing} of {n} bits that are bound to the content agree"
     p_value = binomial_p_value(n, agreeing)

@@ -67,7 +67,7 @@ def read(image: np.ndarray) -> np.ndarray:
     """Whitened outputs for one image, uint8 [h, w, 3]: float64 [bits]."""
     import torch
 
-    pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].float() / 255
+    pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float() / 255
     with torch.inference_mode():
         return _bundled()(pixels)[0].double().numpy()
 
