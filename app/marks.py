@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from auditkit.watermark.payload import Payload
     from generators.rooting import RootReport
 
+BATCH = 16
+"""Images of a run whose noise is recovered together."""
 WORKERS = 2
 """Images marked or read at a time: numpy and torch let go of the interpreter."""
 
@@ -169,8 +171,11 @@ def detect_watermark(
         "fpr": fpr,
         "payloads": asked,
         "search": search,
-        "invert": _inverter(generator, device) if generator else None,
+        "invert": None,
     }
+    if generator:
+        recover = _inverter(generator, device)
+        options["invert"] = lambda image: recover([image])[0]
     target = Path(str(target))
     with progress_bar("detect", progress if target.is_dir() else False) as show:
         if target.is_dir():
@@ -293,20 +298,23 @@ def _detect_run(
     found = []
     with progress_bar("detect", progress) as show:
         recover = _inverter(source, device) if latent else None
-        for done, id in enumerate(ids, 1):
-            image = np.asarray(open_image(run.image_path(id)))
-            noise = None if recover is None else partial(recover, image)
-            seen = detect(image, ring=ring, schemes=wanted, fpr=fpr, payloads=payloads, search=search, noise=noise)
-            found += [(id, each) for each in seen]
-            if show is not None:
-                show(done, len(ids))
+        for start in range(0, len(ids), BATCH):
+            some = ids[start : start + BATCH]
+            images = [np.asarray(open_image(run.image_path(id))) for id in some]
+            noises = None if recover is None else recover(images)  # together: quicker than one by one
+            for place, (id, image) in enumerate(zip(some, images, strict=True)):
+                noise = None if noises is None else partial(noises.__getitem__, place)
+                seen = detect(image, ring=ring, schemes=wanted, fpr=fpr, payloads=payloads, search=search, noise=noise)
+                found += [(id, each) for each in seen]
+                if show is not None:
+                    show(start + place + 1, len(ids))
     table = watermarks_table(found)
     run.write_watermarks(table)
     return table
 
 
-def _inverter(generator: str, device: str) -> Callable[[np.ndarray], np.ndarray]:
-    """The noise that an image (uint8 [h, w, 3]) came from, float32 [c, h, w], by inversion with that generator."""
+def _inverter(generator: str, device: str) -> Callable[[Sequence[np.ndarray]], np.ndarray]:
+    """The noise that images (uint8 [h, w, 3] each) came from, float32 [n, c, h, w], by that generator's inversion."""
     from PIL import Image
 
     from generators.inversion import invert
@@ -314,9 +322,8 @@ def _inverter(generator: str, device: str) -> Callable[[np.ndarray], np.ndarray]
 
     loaded: Any = load_generator(generator, device=device)
 
-    def recover(image: np.ndarray) -> np.ndarray:
-        noise: np.ndarray = invert(loaded, [Image.fromarray(image)])[0]
-        return noise
+    def recover(images: Sequence[np.ndarray]) -> np.ndarray:
+        return invert(loaded, [Image.fromarray(image) for image in images])
 
     return recover
 
@@ -352,7 +359,7 @@ def root_watermark(
     entry = ring.get(key) if key else ring.active
     wanted = _payload(entry, payload, generator)
     folder = _checkpoint(load_generator(generator, device=device))
-    more = {} if steps is None else {"steps": steps}
+    more: dict[str, Any] = {} if steps is None else {"steps": steps}
     with progress_bar("root", progress) as show:
         # The loop tells its share done, its step and its losses; the bar takes whole numbers.
         told = None if show is None else (lambda share, step, losses: show(round(100 * share), 100))

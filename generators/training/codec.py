@@ -136,7 +136,7 @@ def train(
     if init is not None:
         encoder, decoder = network.load(init)
     for module in (encoder, decoder):
-        module.to(device=device, memory_format=torch.channels_last).requires_grad_(True)
+        module.to(device).to(memory_format=torch.channels_last).requires_grad_(True)  # type: ignore[call-overload]
     images = load_photographs(data, device)
 
     def step(index: int) -> dict[str, Tensor]:
@@ -156,6 +156,8 @@ def train(
         return {"loss": bits_loss + SSIM_WEIGHT * (1 - quality), "bits": bits_loss, "ssim": quality, "right": accuracy}
 
     averaged = loop.run(step, {"encoder": encoder, "decoder": decoder}, schedule, out=out, progress=progress)
+    assert isinstance(averaged["encoder"], network.Encoder)
+    assert isinstance(averaged["decoder"], network.Decoder)
     return network.save(out / "export", config, averaged["encoder"], averaged["decoder"])
 
 

@@ -78,7 +78,8 @@ class Bank(nn.Module):
 
     def forward(self) -> Tensor:
         """Patterns, float [bits, tile * tile], each of unit mean square."""
-        return F.normalize(self.coefficients.float(), dim=1) @ self.basis
+        basis: Tensor = self.get_buffer("basis")
+        return F.normalize(self.coefficients.float(), dim=1) @ basis
 
 
 class _Block(nn.Module):

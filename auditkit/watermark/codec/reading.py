@@ -86,7 +86,7 @@ def candidates(decoder: Decoder, image: np.ndarray) -> list[Found]:
     for side in LEVELS:
         if side != usual:
             with torch.inference_mode():
-                small = network.working_luma(pixels, network.working_size(*image.shape[:2], side=side))
+                small = network.working_luma(pixels, network.working_size(image.shape[0], image.shape[1], side))
                 mark = decoder.front(small)
         plane = mark[0, 0].numpy()
         # Without a mark, a fold's energy is on the mean the plane's mean square over its pixels.

@@ -129,7 +129,7 @@ def views(images: Sequence[Path], *, each: int = 8, seed: int = 0) -> Iterator[n
         for _ in range(each):
             share = rng.uniform(0.4, 1.0)
             w, h = round(share * image.width), round(share * image.height)
-            x, y = rng.integers(image.width - w + 1), rng.integers(image.height - h + 1)
+            x, y = int(rng.integers(image.width - w + 1)), int(rng.integers(image.height - h + 1))
             scale = min(1.0, rng.uniform(96, 512) / min(w, h)) if min(w, h) > 96 else 1.0
             view = image.crop((x, y, x + w, y + h)).resize(
                 (max(64, round(scale * w)), max(64, round(scale * h))), Image.Resampling.BICUBIC
