@@ -7,6 +7,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -48,7 +50,8 @@ def choose_mark(
 
     Args:
         key: an id, or the beginning of one; the active key by default.
-        payload: "MODEL" or "MODEL:USER"; by default the payload registered under `name`, or the next free model.
+        payload: "MODEL" or "MODEL:USER"; by default the one registered under `name` (without a name: under none), or
+            the next free model.
         name: whom the payload stands for; for a run, its generator.
 
     Raises:
@@ -71,16 +74,14 @@ def _payload(entry: KeyEntry, payload: str | None, name: str) -> Payload:
 
     if payload is not None:
         return Payload.parse(payload)
-    for one in entry.registered:
-        if name and one.name == name:
+    for one in entry.registered:  # the same name, or the same lack of one, the same payload
+        if one.name == name:
             return one.payload
     return Payload(1 + max((one.payload.model for one in entry.registered), default=0))
 
 
 def _ring(keys: str | Path | None, key: str | None) -> KeyRing:
     """The keys to try: those of the file, or the one named."""
-    import dataclasses
-
     from auditkit.watermark.keys import load
 
     ring = load(keys)
@@ -184,6 +185,7 @@ def detect_watermark(
         table = detect_many([target], **options)
     if len(table) and table["error"].iloc[0]:
         open_image(target)  # raises the whole error, with place and mend
+        raise WatermarkError(str(table["error"].iloc[0]), where=target)
     return table
 
 
@@ -301,11 +303,13 @@ def _detect_run(
         for start in range(0, len(ids), BATCH):
             some = ids[start : start + BATCH]
             images = [np.asarray(open_image(run.image_path(id))) for id in some]
+            began = time.perf_counter()
             noises = None if recover is None else recover(images)  # together: quicker than one by one
+            shared = 1000 * (time.perf_counter() - began) / len(some)
             for place, (id, image) in enumerate(zip(some, images, strict=True)):
                 noise = None if noises is None else partial(noises.__getitem__, place)
                 seen = detect(image, ring=ring, schemes=wanted, fpr=fpr, payloads=payloads, search=search, noise=noise)
-                found += [(id, each) for each in seen]
+                found += [(id, dataclasses.replace(each, ms=each.ms + shared)) for each in seen]
                 if show is not None:
                     show(start + place + 1, len(ids))
     table = watermarks_table(found)

@@ -157,7 +157,8 @@ def _attacks(rows: pd.DataFrame, scheme: dict[str, Any]) -> pd.DataFrame:
 
 def _weakest(attacked: pd.DataFrame) -> str:
     below = attacked[attacked["tpr"] < 1].sort_values("tpr", kind="stable").head(3)
-    return listed([f"‘{r['title']}’ ({_rate(r)})" for r in rows_of(below)])
+    named = [f"‘{r['title']}’ ({_rate(r)})" for r in rows_of(below)]
+    return listed(named) if named else ""
 
 
 def _quality(quality: pd.DataFrame, scheme: dict[str, Any], content: str) -> dict[str, Any] | None:

@@ -22,7 +22,7 @@ Row = dict[Any, Any]
 
 KeyOption = Annotated[str | None, typer.Option(help="The key's id, or how it begins; the active key by default.")]
 PayloadOption = Annotated[
-    str | None, typer.Option(help="MODEL:USER, two numbers; the next free model number by default.")
+    str | None, typer.Option(help="MODEL:USER, two numbers; by default the name's own, else the next free.")
 ]
 
 

@@ -75,10 +75,7 @@ def detect(
     image = known_schemes.checked_image(image)
     chosen = known_schemes.chosen(schemes, latent=noise is not None)
     asked = _asked(ring, payloads)
-    if not 0 < fpr <= GREY:
-        raise WatermarkError(
-            f"a false positive rate lies above 0 and up to {GREY:g}", where=f"fpr={fpr:g}", mend="1e-6 is usual"
-        )
+    _check_rate(fpr)
     tried = len(chosen) * len(asked)
     recovered: np.ndarray | None = None
     found: list[Detection] = []
@@ -124,6 +121,7 @@ def detect_many(
         Columns file, those of `row`, and error ('' where all went well); in the order of `files`.
     """
     asked = list(files)
+    _check_rate(fpr)
     chosen = known_schemes.chosen(schemes, latent=invert is not None)
     keys = [one.entry for one in _asked(ring, ())]
 
@@ -226,6 +224,13 @@ def read_foreign(image: np.ndarray, names: Sequence[Any], expected: bytes | None
             )
         )  # fmt: skip
     return found
+
+
+def _check_rate(fpr: float) -> None:
+    if not 0 < fpr <= GREY:
+        raise WatermarkError(
+            f"a false positive rate lies above 0 and up to {GREY:g}", where=f"fpr={fpr:g}", mend="1e-6 is usual"
+        )
 
 
 def _asked(ring: KeyRing | Sequence[KeyEntry], payloads: Sequence[Payload]) -> list[_Asked]:

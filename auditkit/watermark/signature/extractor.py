@@ -68,8 +68,9 @@ def read(image: np.ndarray) -> np.ndarray:
     import torch
 
     pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float() / 255
+    extractor = _bundled()  # loaded outside inference mode: rooting asks the same one for gradients
     with torch.inference_mode():
-        return _bundled()(pixels)[0].double().numpy()
+        return extractor(pixels)[0].double().numpy()
 
 
 def fit(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
