@@ -7,7 +7,8 @@ Contents: `photographs` (the test photographs, their mirror images and two crops
 photographs), `graphics` (the same of the test graphics), `patterns` (stripes, checks, gradients and noise drawn here,
 which repeat as a periodic mark does), `drawings` (emoji over white) and `generated` (PNGs below a folder). Each pair is
 an image and a key: its p-value is the one of a payload fixed beforehand. Every tenth pair is also decoded, as `detect`
-does for payloads that nobody named. `--searched` of the pairs are read with the search for geometry, the others
+does for payloads that nobody named. Latent schemes (`--scheme tree-ring`) are read from the noise that inversion with
+`personas` gives, once an image. `--searched` of the pairs are read with the search for geometry, the others
 without. `--write` puts the counts into auditkit/watermark/null.toml, in place of the same scheme's rows before.
 """
 
@@ -77,6 +78,18 @@ def images(source: Source) -> list[np.ndarray]:
     return [np.ascontiguousarray(each) for each in [*found, *(image[:, ::-1] for image in found), *crops]]
 
 
+@lru_cache(maxsize=1)
+def noises(source: Source) -> np.ndarray:
+    """What inversion with `personas` takes for the initial noise of each image: float32 [n, c, h, w]."""
+    from generators.inversion import invert
+    from generators.latent import LatentGenerator
+    from generators.load import load_generator
+
+    generator = load_generator("personas", device="cpu")
+    assert isinstance(generator, LatentGenerator)
+    return invert(generator, [Image.fromarray(image) for image in images(source)])
+
+
 def _patterns() -> Iterator[np.ndarray]:
     y, x = np.mgrid[:SIDE, :SIDE]
     rng = np.random.default_rng(0)
@@ -113,9 +126,14 @@ def key(number: int) -> Key:
 def count(task: Task) -> Counter[str]:
     """Pairs, pairs where nothing can be read, hits at each level; and the same of what was decoded."""
     reader = made(task.scheme)
-    word = encode(PAYLOAD, reader.bits)
     keys = [key(number) for number in task.keys]
     found: Counter[str] = Counter()
+    if reader.family == "latent":
+        for one, at in itertools.product(keys, task.images):
+            found["pairs"] += 1
+            _hits(found, reader.evidence(noises(task.source)[at], one).p_value, "")
+        return found
+    word = encode(PAYLOAD, reader.bits)
     for at in task.images:
         image = images(task.source)[at]
         seen = readings(reader, image, keys, search=task.search)
@@ -196,8 +214,8 @@ def main() -> None:
     schemes = asked.scheme or ["spread", "codec", "signature"]
     rows: list[dict[str, object]] = []
     with ProcessPoolExecutor(asked.workers) as pool:
-        for name, source, search in itertools.product(schemes, sources, (False, True)):
-            pairs = asked.searched if search else asked.pairs
+        for source, name, search in itertools.product(sources, schemes, (False, True)):
+            pairs = asked.searched if search and made(name).family != "latent" else 0 if search else asked.pairs
             if not pairs:
                 continue
             start, n = time.perf_counter(), len(images(source))

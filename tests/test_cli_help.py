@@ -25,6 +25,7 @@ def commands(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]
 
 ALL = list(commands(typer.main.get_command(app)))
 VERBS = [path for path in ALL if path[0] not in ("corpus", "train", "bench")]
+ANSWERING = [path for path in VERBS if not any(other[: len(path)] == path for other in ALL if len(other) > len(path))]
 
 
 @pytest.mark.parametrize("path", [(), *ALL], ids=lambda path: " ".join(path) or "auditkit")
@@ -43,7 +44,7 @@ def test_the_example_in_the_help_is_one_the_command_line_takes(path):
     command.make_context(verb, arguments)
 
 
-@pytest.mark.parametrize("path", VERBS, ids=" ".join)
+@pytest.mark.parametrize("path", ANSWERING, ids=" ".join)
 def test_every_verb_answers_in_json_too(path):
     assert "--json" in CliRunner().invoke(app, [*path, "--help"]).stdout
 

@@ -30,7 +30,7 @@ def register(app: typer.Typer) -> None:
     """Mount this theme's verbs."""
     example = "Example: auditkit watermark embed picture.png --out marked.png"
     group = typer.Typer(help="Mark images, look for marks, and know how often that is wrong.", no_args_is_help=True)
-    group.callback(epilog=f"{example} --json")(_watermark)
+    group.callback(epilog=example)(_watermark)
     group.command("embed", epilog=example)(verb(embed))
     group.command("detect", epilog="Example: auditkit watermark detect upload.jpg")(verb(detect))
     group.command("identify", epilog="Example: auditkit watermark identify upload.jpg --users users.csv")(

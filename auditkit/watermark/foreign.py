@@ -170,6 +170,14 @@ class BlindWatermark(_Foreign):
             found = self._tool().extract(embed_img=_bgr(image), wm_shape=(self.bits,), mode="bit")
         return np.asarray(found).astype(np.uint8)
 
+    def _import(self, module: str | None = None) -> Any:
+        """It chooses how processes are started, for the whole program, when it is first imported: not here."""
+        import multiprocessing
+        from unittest.mock import patch
+
+        with patch.object(multiprocessing, "set_start_method"):
+            return super()._import(module)
+
     def _tool(self) -> Any:
         package = self._import()
         package.bw_notes.close()  # it prints a greeting
