@@ -99,6 +99,14 @@ def test_a_quarter_of_the_image_is_found_and_its_scale_reported() -> None:
     assert word_p_value(unpadded(found.soft, "codec", KEY), WORD) < 1e-6
 
 
+@pytest.mark.parametrize("keep", [0.5, 0.6, 0.7, 0.8])
+def test_a_crop_of_a_small_image_is_read(keep: float) -> None:
+    small = np.asarray(Image.fromarray(photograph()).resize((144, 144)))
+    image = CODEC.embed(small, padded(WORD, "codec", KEY), KEY, psnr=40)
+    side = round(144 * keep)
+    assert p_value(image[20 : 20 + side, 10 : 10 + side]) < 1e-6
+
+
 def test_a_mirrored_image_turned_by_a_quarter_is_read() -> None:
     assert p_value(np.rot90(marked())[:, ::-1]) < 1e-6
 

@@ -79,11 +79,12 @@ def candidates(decoder: Decoder, image: np.ndarray) -> list[Found]:
     pixels = _pixels(image)
     with torch.inference_mode():
         luma = network.working_luma(pixels)
-        mark = decoder.front(luma)
-        soft = decoder.logits(mark)[0].double().numpy()
+        whole = decoder.front(luma)
+        soft = decoder.logits(whole)[0].double().numpy()
     usual = min(luma.shape[-2:])
     folds: list[tuple[float, float, _Fold]] = []
     for side in LEVELS:
+        mark = whole
         if side != usual:
             with torch.inference_mode():
                 small = network.working_luma(pixels, network.working_size(image.shape[0], image.shape[1], side))
