@@ -98,11 +98,17 @@ def _encoded(generator: LatentGenerator, images: list[Image.Image], refinements:
     scale, shift = vae.config.scaling_factor, getattr(vae.config, "shift_factor", None) or 0.0
     pixels = torch.from_numpy(np.stack([np.asarray(image) for image in images])).permute(0, 3, 1, 2)
     pixels = (pixels.float() / 127.5 - 1).to(vae.device, vae.dtype)
-    target = (vae.encode(pixels).latent_dist.mean - shift) * scale
+
+    def encoded(images: torch.Tensor) -> torch.Tensor:
+        found = vae.encode(images)
+        mean = found.latent_dist.mean if hasattr(found, "latent_dist") else found.latents  # a tiny one has no spread
+        return (mean - shift) * scale
+
+    target = encoded(pixels)
     latents, error = target, torch.full((len(images), 1, 1, 1), math.inf, device=target.device)
     best = target
     for _ in range(refinements):
-        miss = target - (vae.encode(vae.decode(latents / scale + shift).sample).latent_dist.mean - shift) * scale
+        miss = target - encoded(vae.decode(latents / scale + shift).sample)
         size = miss.float().square().mean((1, 2, 3), keepdim=True)
         # Each image keeps its best latent: the iteration need not converge on images that no decoder made.
         best = torch.where(size < error, latents, best)
