@@ -137,11 +137,21 @@ def _threads(record: dict[str, Any]) -> str:
 def _content(bench: Bench, content: str) -> dict[str, Any]:
     rows = _attacked(bench.results, content)
     have = [scheme for scheme in bench.schemes if scheme["name"] in set(rows["scheme"])]
-    order = {step: i for i, step in enumerate((a["attack"], a["strength"]) for a in bench.record["attacks"])}
+    seen = {step: i for i, step in enumerate((a["attack"], a["strength"]) for a in bench.record["attacks"])}
+    names, most = list(ATTACKS), int(rows["n"].max())
+
+    def order(step: tuple[str, float]) -> tuple[int, int, int]:
+        """As in the registry, weakest first, whatever order a bench was made in."""
+        attack = ATTACKS.get(step[0])
+        if attack is None:
+            return len(names), 0, seen.get(step, 0)
+        scale = attack.thorough if step[1] in attack.thorough else attack.strengths
+        return names.index(attack.name), scale.index(step[1]) if step[1] in scale else len(scale), seen.get(step, 0)
+
     groups = []
     for group, heading in GROUPS.items():
         part = rows[rows["group"] == group]
-        steps = sorted(set(zip(part["attack"], part["strength"], strict=True)), key=lambda step: order.get(step, 0))
+        steps = sorted(set(zip(part["attack"], part["strength"], strict=True)), key=order)
         lines = []
         for attack, strength in steps:
             cells = part[(part["attack"] == attack) & (part["strength"] == strength)]
@@ -150,25 +160,25 @@ def _content(bench: Bench, content: str) -> dict[str, Any]:
             name = cells["title"].iloc[0]
             if group == "regeneration" and cost:
                 name += f" ({sum(cost) / len(cost):.0f} dB to the image before)"
-            lines.append({"name": name, "cells": [_cell(by.get(scheme["name"])) for scheme in have]})
+            lines.append({"name": name, "cells": [_cell(by.get(scheme["name"]), most) for scheme in have]})
         if lines:
             groups.append({"heading": heading, "rows": lines})
     return {
         "name": content,
-        "n": int(rows["n"].max()),
+        "n": most,
         "schemes": [{"title": title(one), "ours": one["family"] != "foreign"} for one in have],
         "groups": groups,
         "curves": [figure for attack in CURVES if (figure := _curve(attack, rows, have, content)) is not None],
     }
 
 
-def _cell(row: dict[str, Any] | None) -> dict[str, Any] | None:
+def _cell(row: dict[str, Any] | None, most: int) -> dict[str, Any] | None:
     if row is None:
         return None
     whole, bits = percent(row["whole_payload"]), percent(row["bit_accuracy"]) if row["bit_accuracy"] > 0 else MISSING
     return {
         "share": share(row["tpr"]),
-        "interval": interval(row["tpr_low"], row["tpr_high"]),
+        "interval": interval(row["tpr_low"], row["tpr_high"]) + (f" of {row['n']}" if row["n"] < most else ""),
         "shade": round(row["tpr"] * (SHADES - 1)),
         "hover": f"{row['n']} images; whole payload read in {whole}; {bits} of bits right; median p-value "
         f"{power(10.0 ** row['median_log10_p'])}",
