@@ -332,7 +332,7 @@ def _detection(
         bits=seen.bits if payload is not None else 0,
         matched=seen.matched if payload is not None else 0,
         corrected=seen.corrected if payload is not None else None,
-        geometry=dict(seen.geometry),
+        geometry=dict(seen.geometry) if verdict == "present" else {},  # of no mark it means nothing
         forgery=check.outcome if verdict == "present" else "not checked",
         null=null_text(scheme.name, scheme.version, fpr),
         note=note,

@@ -154,7 +154,7 @@ class Spread:
         coordinates = which.coordinates(unshifted(values, shift))
         soft = (coordinates[which.word] * which.word_signs).sum(axis=0)
         geometry = {
-            "rotation": round(-float(np.degrees(pose.angle)), 2), "scale": round(pose.scale, 4),
+            "rotation": round(0.0 - float(np.degrees(pose.angle)), 2), "scale": round(pose.scale, 4),
             "dx": round(shift.dx, 2), "dy": round(shift.dy, 2), "flip": float(pose.flip),
         }  # fmt: skip
         details: dict[str, Any] = {"pilot": round(shift.score, 2)}
