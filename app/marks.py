@@ -158,9 +158,12 @@ def detect_watermark(
     Example:
         detect_watermark("upload.jpg")
     """
+    import numpy as np
+    import pandas as pd
+
     from auditkit.images import open_image
     from auditkit.watermark.payload import Payload
-    from auditkit.watermark.verdict import detect_folder, detect_many
+    from auditkit.watermark.verdict import detect, detect_folder, row
 
     asked = [Payload.parse(text) for text in payloads]
     run = _run(target, runs)
@@ -178,15 +181,14 @@ def detect_watermark(
         recover = _inverter(generator, device)
         options["invert"] = lambda image: recover([image])[0]
     target = Path(str(target))
-    with progress_bar("detect", progress if target.is_dir() else False) as show:
-        if target.is_dir():
+    if target.is_dir():
+        with progress_bar("detect", progress) as show:
             # A network or a pipeline is not shared between threads.
             return detect_folder(target, **options, workers=1 if generator else WORKERS, progress=show)
-        table = detect_many([target], **options)
-    if len(table) and table["error"].iloc[0]:
-        open_image(target)  # raises the whole error, with place and mend
-        raise WatermarkError(str(table["error"].iloc[0]), where=target)
-    return table
+    image = np.asarray(open_image(target))
+    invert = options.pop("invert")
+    seen = detect(image, **options, noise=None if invert is None else partial(invert, image))
+    return pd.DataFrame([{"file": str(target), **row(each), "error": ""} for each in seen])
 
 
 def identify_watermark(

@@ -2,17 +2,20 @@
 
     python -m benchmarks.watermark_latent ideal [--trials 200]
     python -m benchmarks.watermark_latent images [--generator personas] [--images 60] [--out FILE]
+    python -m benchmarks.watermark_latent losses [--generator personas] [--images 16]
 
 `ideal`: z' = rho z + sqrt(1 - rho^2) n on latents of 16x16x16 and 4x64x64. `images`: each scheme's images, attacked,
 their noise recovered by `generators.inversion`: share with p <= 1e-6 (without and with the payload looked for among
 1,000), payload read, agreement of signs, correlation of recovered with true noise; then unmarked images and
-photographs against many keys.
+photographs against many keys. `losses`: the correlation of recovered with true noise, with the latents that the decoder
+was given in place of those recovered from pixels, and with the true prompt in place of the empty one.
 """
 
 from __future__ import annotations
 
 import argparse
 import io
+import itertools
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -90,6 +93,40 @@ def images(
     return rows, [row for kind, each in found.items() for row in _null(kind, each, schemes)]
 
 
+def losses(name: str, count: int) -> list[dict[str, Any]]:
+    """A row for latents and prompts recovered, and for the true ones: where inversion loses the noise."""
+    import torch
+
+    from generators import inversion
+    from generators.base import Job
+    from generators.load import load_generator
+
+    generator: Any = load_generator(name, device="cpu")
+    prompts = [prompt.text for prompt in expand(load_spec("occupations"))]
+    draw = np.random.default_rng(0)
+    noise = draw.standard_normal((count, *generator.info.details["latent_shape"])).astype(np.float32)
+    jobs = [Job(prompts[7 * i % len(prompts)], i, noise=z) for i, z in enumerate(noise)]
+    vae, given = generator.pipeline.vae, []
+    hook = vae.post_quant_conv.register_forward_pre_hook(lambda _, values: given.append(values[0].detach().clone()))
+    images = list(generator.generate(jobs, generator.info.defaults, batch_size=1))
+    hook.remove()
+    schedule = inversion._schedule(generator, inversion.STEPS)
+    encode, rows = generator._encode, []
+    with torch.inference_mode():
+        true = torch.cat(given) * vae.config.scaling_factor
+        recovered = inversion._encoded(generator, images, inversion.REFINEMENTS)
+        for latents, prompted in itertools.product(("recovered", "true"), (False, True)):
+            found = []
+            for i, job in enumerate(jobs):
+                text = encode(job.prompt if prompted else "")
+                generator._encode = lambda _, text=text: text
+                one = (true if latents == "true" else recovered)[i : i + 1]
+                found.append(inversion._backwards(generator, one, *schedule).numpy()[0])
+            rho = np.mean([np.corrcoef(a.ravel(), b.ravel())[0, 1] for a, b in zip(found, noise, strict=True)])
+            rows.append({"latents": latents, "prompt": "true" if prompted else "empty", "correlation": float(rho)})
+    return rows
+
+
 def _null(kind: str, noise: np.ndarray, schemes: Sequence[Any], keys: int = 250) -> list[dict[str, Any]]:
     rows = []
     for scheme in schemes:
@@ -154,7 +191,7 @@ ATTACKS: dict[str, Callable[[Image.Image], Image.Image]] = {
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=["ideal", "images"])
+    parser.add_argument("part", choices=["ideal", "images", "losses"])
     parser.add_argument("--trials", type=int, default=200)
     parser.add_argument("--generator", default="personas")
     parser.add_argument("--images", type=int, default=60)
@@ -164,6 +201,8 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     if args.part == "ideal":
         tables = {"ideal": ideal(args.trials)}
+    elif args.part == "losses":
+        tables = {"losses": losses(args.generator, args.images)}
     else:
         schemes = [scheme for scheme in SCHEMES if scheme.name in (args.scheme or scheme.name)]
         found = images(args.generator, args.images, args.photographs, schemes)

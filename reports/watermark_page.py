@@ -11,7 +11,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from auditkit.files import write_atomic
-from auditkit.watermark.attacks import ATTACKS, REGENERATION
+from auditkit.watermark.attacks import ATTACKS, REGENERATION, place
 from auditkit.watermark.bench import read_record, read_table
 from reports import watermark_words as said
 from reports.chapters.base import Figure, Table
@@ -137,21 +137,11 @@ def _threads(record: dict[str, Any]) -> str:
 def _content(bench: Bench, content: str) -> dict[str, Any]:
     rows = _attacked(bench.results, content)
     have = [scheme for scheme in bench.schemes if scheme["name"] in set(rows["scheme"])]
-    seen = {step: i for i, step in enumerate((a["attack"], a["strength"]) for a in bench.record["attacks"])}
-    names, most = list(ATTACKS), int(rows["n"].max())
-
-    def order(step: tuple[str, float]) -> tuple[int, int, int]:
-        """As in the registry, weakest first, whatever order a bench was made in."""
-        attack = ATTACKS.get(step[0])
-        if attack is None:
-            return len(names), 0, seen.get(step, 0)
-        scale = attack.thorough if step[1] in attack.thorough else attack.strengths
-        return names.index(attack.name), scale.index(step[1]) if step[1] in scale else len(scale), seen.get(step, 0)
-
+    most = int(rows["n"].max())
     groups = []
     for group, heading in GROUPS.items():
         part = rows[rows["group"] == group]
-        steps = sorted(set(zip(part["attack"], part["strength"], strict=True)), key=order)
+        steps = sorted(set(zip(part["attack"], part["strength"], strict=True)), key=lambda step: place(*step))
         lines = []
         for attack, strength in steps:
             cells = part[(part["attack"] == attack) & (part["strength"] == strength)]

@@ -15,9 +15,10 @@ from skimage import data
 
 from auditkit.errors import ImageError, WatermarkError
 from auditkit.watermark.base import padded, unpadded
-from auditkit.watermark.codec import Codec, network, reading
+from auditkit.watermark.codec import Codec, network, reading, scheme
 from auditkit.watermark.keys import Key
 from auditkit.watermark.payload import Payload, encode
+from auditkit.watermark.soft_decoding import likeliest
 from auditkit.watermark.statistics import word_p_value
 from generators.training import codec as training
 from generators.training import distortions, loop
@@ -136,6 +137,18 @@ def test_a_search_counts_each_of_its_readings_as_a_look() -> None:
     assert CODEC.read(photograph(), KEY).looks == reading.READINGS
 
 
+def test_values_of_no_mark_stay_below_the_agreement_that_ends_the_search() -> None:
+    rng = np.random.default_rng(0)
+    agreements = []
+    for _ in range(300):
+        soft = rng.standard_normal(127)
+        payload = likeliest(soft)
+        assert payload is not None
+        agreements.append((2.0 * encode(payload, 127) - 1) @ soft / np.abs(soft).sum())
+    assert np.median(agreements) == pytest.approx(0.86, abs=0.01)
+    assert max(agreements) < scheme._BEYOND_DOUBT
+
+
 def test_two_readings_are_the_same_to_the_last_bit() -> None:
     image = turned(marked(), 7)
     assert np.array_equal(CODEC.read(image, KEY).soft, CODEC.read(image, KEY).soft)
@@ -250,7 +263,7 @@ def test_training_makes_an_export_that_loads_and_resumes(tmp_path: Path) -> None
     config = network.Config(encoder_width=8, encoder_blocks=1, decoder_width=8, decoder_blocks=1)
     for steps in (1, 2):
         schedule = loop.Schedule(steps=steps, batch=2, lr=1e-3)
-        folder = training.train(tmp_path, tmp_path / "out", schedule, device="cpu", config=config)
+        folder = training.train([tmp_path], tmp_path / "out", schedule, device="cpu", config=config)
     _, decoder = network.load(folder)
     assert decoder(torch.rand(1, 3, 64, 64)).shape == (1, 127)
     assert '"encoder_width": 8' in (folder / network.CONFIG).read_text()
@@ -258,7 +271,7 @@ def test_training_makes_an_export_that_loads_and_resumes(tmp_path: Path) -> None
 
 def test_training_on_a_folder_without_photographs_says_so(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match="no images"):
-        training.load_photographs(tmp_path, "cpu")
+        training.load_photographs([tmp_path], "cpu")
 
 
 def test_the_search_gives_the_geometry_of_a_crop_with_a_rotation() -> None:

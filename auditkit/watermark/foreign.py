@@ -173,10 +173,13 @@ class BlindWatermark(_Foreign):
     def _import(self, module: str | None = None) -> Any:
         """It chooses how processes are started, for the whole program, when it is first imported: not here."""
         import multiprocessing
-        from unittest.mock import patch
 
-        with patch.object(multiprocessing, "set_start_method"):
+        real = multiprocessing.set_start_method
+        multiprocessing.set_start_method = lambda *_, **__: None  # type: ignore[assignment]
+        try:
             return super()._import(module)
+        finally:
+            multiprocessing.set_start_method = real
 
     def _tool(self) -> Any:
         package = self._import()

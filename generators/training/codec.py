@@ -27,22 +27,25 @@ RAMP = 1500
 SSIM_WEIGHT = 6.0
 
 
-def load_photographs(folder: Path, device: str) -> list[Tensor]:
-    """Images of a folder, uint8 [3, h, w] on `device`, those whose shorter side is under `CANVAS` left out.
+def load_photographs(folders: Sequence[Path], device: str) -> list[Tensor]:
+    """Images below folders, uint8 [3, h, w] on `device`, those whose shorter side is under `CANVAS` left out.
 
     Raises:
-        ImageError: the folder holds no image that is large enough.
+        ImageError: the folders hold no image that is large enough.
     """
     import torch
 
     images = []
-    for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in (".png", ".jpg", ".jpeg", ".webp")):
+    files = (path for folder in folders for path in folder.rglob("*"))
+    for path in sorted(p for p in files if p.suffix.lower() in (".png", ".jpg", ".jpeg", ".webp")):
         with Image.open(path) as image:
             if min(image.size) >= CANVAS:
                 images.append(torch.from_numpy(np.asarray(image.convert("RGB")).copy()).permute(2, 0, 1).to(device))
     if not images:
         raise ImageError(
-            "there are no images to train on", where=folder, mend=f"name a folder of images of at least {CANVAS} px"
+            "there are no images to train on",
+            where=", ".join(map(str, folders)),
+            mend=f"name a folder of images of at least {CANVAS} px",
         )
     return images
 
@@ -113,7 +116,7 @@ def logits_after(decoder: Decoder, marked: Tensor, attack: distortions.Attack, g
 
 
 def train(
-    data: Path,
+    data: Sequence[Path],
     out: Path,
     schedule: loop.Schedule,
     *,
@@ -122,7 +125,7 @@ def train(
     init: Path | None = None,
     progress: loop.Progress | None = None,
 ) -> Path:
-    """Train on the images of `data` and write `<out>/export` (what `network.load` reads).
+    """Train on the images below the folders `data` and write `<out>/export` (what `network.load` reads).
 
     Attacks and PSNR go from easy to hard over the first `RAMP` steps; with `init`, the export of an earlier training,
     they are hard at once.
@@ -159,31 +162,3 @@ def train(
     assert isinstance(averaged["encoder"], network.Encoder)
     assert isinstance(averaged["decoder"], network.Decoder)
     return network.save(out / "export", config, averaged["encoder"], averaged["decoder"])
-
-
-def evaluate(
-    encoder: Encoder, decoder: Decoder, images: Sequence[Tensor], *, psnr: float = 42.0, batch: int = 32, seed: int = 1
-) -> dict[str, float]:
-    """Share of right bits under each of `distortions.NAMED`, geometry known, and the SSIM, on random views."""
-    import torch
-
-    from auditkit.watermark.codec.network import working_luma
-
-    device = images[0].device
-    results = {}
-    with torch.no_grad():
-        random = torch.Generator(device).manual_seed(seed)
-        x = crops(images, batch, random)
-        bits = decoder.bank.coefficients.shape[0]
-        signs = torch.randint(0, 2, (batch, bits), generator=random, device=device) * 2.0 - 1
-        marked = embed(encoder, x, signs, torch.full((batch,), psnr, device=device))
-        results["ssim"] = float(ssim(working_luma(x), working_luma(marked)))
-        for name, attack in distortions.NAMED.items():
-            right = signs * logits_after(decoder, marked, attack, random) > 0
-            results[name] = float(right.float().mean())
-    return results
-
-
-def line(results: dict[str, float]) -> str:
-    """`evaluate`'s results in one line."""
-    return " ".join(f"{name} {value:.3f}" for name, value in results.items())

@@ -100,7 +100,7 @@ def clip(
 
 @app.command()
 def codec(
-    data: Annotated[Path, typer.Option(help="A folder of photographs with sides of at least 512 px.")],
+    data: Annotated[list[Path], typer.Option(help="A folder of photographs, sides of at least 512 px; repeatable.")],
     out: Out = Path("training/codec"),
     init: Annotated[Path | None, typer.Option(help="The export of an earlier training to start from.")] = None,
     steps: Steps = 12000,
@@ -113,7 +113,7 @@ def codec(
 ) -> None:
     """Train the encoder and decoder of the watermark `codec`.
 
-    Example: auditkit train codec --data photographs --minutes 10
+    Example: auditkit train codec --data photographs/photographs/train --minutes 10
     """
     from generators.training import codec as trainer
 

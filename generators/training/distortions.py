@@ -206,24 +206,3 @@ def drawn(index: int, seed: int, hardness: float) -> Attack:
             **(pixels | {"blur": (0.05, 0.3 + 1.5 * h), "noise": (0.0, 1 + 10 * h), "jpeg": (95 - 55 * h, 95.0)}),
         )  # fmt: skip
     return Attack(resize=(512 - 400 * h, 512 + 256 * h), **(pixels | {"blur": (0.05, 0.3 + 1.5 * h)}))
-
-
-NAMED: dict[str, Attack] = {
-    "none": Attack(),
-    "jpeg50": Attack(jpeg=(50, 50)),
-    "jpeg20": Attack(jpeg=(20, 20)),
-    "resize.5": Attack(resize=(256, 256)),
-    "resize.25": Attack(resize=(128, 128)),
-    "blur2": Attack(blur=(2, 2)),
-    "blur4": Attack(blur=(4, 4)),
-    "noise10": Attack(noise=(10, 10)),
-    "noise25": Attack(noise=(25, 25)),
-    "bright1.5": Attack(brightness=(1.5, 1.5)),
-    "crop.5": Attack(rotation=(0, 0), keep=(0.5, 0.5)),
-    "crop.5jpeg50": Attack(rotation=(0, 0), keep=(0.5, 0.5), jpeg=(50, 50)),
-    "rot5": Attack(rotation=(5, 5)),
-    "rot30jpeg50": Attack(rotation=(30, 30), jpeg=(50, 50)),
-    "rot5scale.8": Attack(rotation=(5, 5), scale=(0.8, 0.8)),
-}
-"""What training reports on, geometry known."""
-

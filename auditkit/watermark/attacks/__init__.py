@@ -121,6 +121,18 @@ def get(name: str) -> Attack:
     )
 
 
+def place(name: str, strength: float) -> tuple[int, float]:
+    """Where an attack at a strength stands in tables: as in `ATTACKS`, weakest first; others after them.
+
+    >>> place("jpeg", 90) < place("jpeg", 50) < place("webp", 75) < place("regenerate-diffusion", 0.1)
+    True
+    """
+    if name not in ATTACKS:
+        return len(ATTACKS), strength
+    scale = ATTACKS[name].thorough or ATTACKS[name].strengths
+    return list(ATTACKS).index(name), scale.index(strength) if strength in scale else len(scale) + strength
+
+
 def steps(chosen: Iterable[str] | None = None, *, thorough: bool = False) -> list[Step]:
     """The attacks named, each with its strengths: 'jpeg', 'jpeg:50' or 'crop:0.8,0.5'; None is all of them.
 

@@ -12,8 +12,7 @@ import numpy as np
 
 from auditkit.errors import ImageError
 from auditkit.images import encode_png, image_id, open_image
-
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
+from auditkit.watermark.folders import image_files
 
 Source = str | Path | Iterable[Any]
 """A folder, or a list of files, Pillow images or arrays uint8 [h, w, 3]."""
@@ -53,9 +52,9 @@ def _listed(source: Source) -> list[Any]:
         return [folder]
     if not folder.is_dir():
         raise ImageError("there is no such folder of images", where=folder, mend="check the path")
-    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    files = [folder / path for path, problem in image_files(folder) if not problem]
     if not files:
-        raise ImageError("the folder holds no images", where=folder, mend=f"put {', '.join(SUFFIXES)} files there")
+        raise ImageError("the folder holds no images", where=folder, mend="put image files there")
     return files
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from auditkit.stats.intervals import clopper_pearson
+from auditkit.watermark.attacks import place
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,7 +21,7 @@ QUALITY = ("scheme", "content", "n", "psnr", "ssim", "gmsd", "encode_ms", "decod
 
 
 def results(rows: pd.DataFrame, fpr: float) -> pd.DataFrame:
-    """One row for each scheme, content, attack and strength, in the order in which they came.
+    """One row for each scheme, content, attack and strength; schemes and contents as they came, attacks by `place`.
 
     `tpr` is the share of images whose p-value for their own message is at most `fpr`, with its 95% Clopper-Pearson
     interval. `whole_payload`: share in which the message was read without knowing it. `suspect`: share called forged
@@ -29,7 +30,10 @@ def results(rows: pd.DataFrame, fpr: float) -> pd.DataFrame:
     import pandas as pd
 
     out = []
-    for key, cell in rows.groupby(["scheme", "content", "attack", "strength"], sort=False):
+    came = [list(dict.fromkeys(rows[column])) for column in ("scheme", "content")]
+    cells: list[Any] = list(rows.groupby(["scheme", "content", "attack", "strength"], sort=False))
+    cells.sort(key=lambda one: (came[0].index(one[0][0]), came[1].index(one[0][1]), place(*one[0][2:])))
+    for key, cell in cells:
         found = int((cell["p_value"] <= fpr).sum())
         low, high = clopper_pearson(found, len(cell))
         seen = cell["p_value"].clip(lower=LEAST_P)

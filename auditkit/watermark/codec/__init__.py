@@ -1,5 +1,5 @@
 """The scheme `codec`: a learned encoder and decoder of 127 bits. Weights and their card are in `bundled/`."""
 
-from auditkit.watermark.codec.scheme import Codec, Prepared
+from auditkit.watermark.codec.scheme import Codec
 
-__all__ = ["Codec", "Prepared"]
+__all__ = ["Codec"]

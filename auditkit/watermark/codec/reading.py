@@ -97,22 +97,20 @@ def candidates(decoder: Decoder, image: np.ndarray) -> list[Found]:
             folds.append((fold.energy(bank) / chance, min(plane.shape) / usual, fold))
     straight = {"rotation": 0.0, "scale": 1.0, "shift_y": 0.0, "shift_x": 0.0, "flip": 0.0}
     found = [Found(soft, 0.0, straight)]
-    for energy, level, fold in sorted(_apart(folds), key=lambda one: -one[0])[:KEPT]:
+    for energy, level, fold in _apart(folds)[:KEPT]:
         found += fold.words(bank, level, energy)
     return found
 
 
 def _apart(folds: list[tuple[float, float, _Fold]]) -> list[tuple[float, float, _Fold]]:
-    """Those of different geometries: of two that came to the same, the one with more energy."""
+    """Those of different geometries, the most energy first: of two that came to the same, the one with more of it."""
     kept: list[tuple[float, float, _Fold]] = []
     for one in sorted(folds, key=lambda each: -each[0]):
         _, level, fold = one
-        near = [
-            abs(fold.degrees - other.degrees) < 1 and abs(math.log(fold.scale / at * level_at / level)) < 0.02
-            for _, level_at, other in kept
-            for at in (other.scale,)
-        ]
-        if not any(near):
+        if not any(
+            abs(fold.degrees - other.degrees) < 1 and abs(math.log(fold.scale / level * at / other.scale)) < 0.02
+            for _, at, other in kept
+        ):
             kept.append(one)
     return kept
 

@@ -116,14 +116,6 @@ class Spread:
             return [Reading(np.zeros(self.bits), unusable=why) for _ in keys]
         return [self._read(prepared, key, search) for key in keys]
 
-    def prepare(self, image: np.ndarray) -> Prepared | None:
-        """What `read_prepared` needs of the image, once for all keys; None where nothing can be read."""
-        return self._prepare(image)[0]
-
-    def read_prepared(self, prepared: Prepared, key: Key, *, search: bool = True) -> Reading:
-        """`read` of an image that was prepared."""
-        return self._read(prepared, key, search)
-
     def _prepare(self, image: np.ndarray) -> tuple[Prepared | None, str]:
         image = np.asarray(image)
         if image.ndim == 2:
