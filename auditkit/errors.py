@@ -70,3 +70,11 @@ class KeyFileError(AuditkitError):
 
 class WatermarkError(AuditkitError):
     """An image, payload or scheme that a watermark cannot be put into or read from."""
+
+
+class ProvenanceError(AuditkitError):
+    """A file that cannot be signed or read, a manifest store, hash bank or log that is missing or damaged."""
+
+
+class TrustError(AuditkitError):
+    """Certificates, keys or trust lists that are missing, damaged, expired or do not belong together."""
