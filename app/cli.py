@@ -6,7 +6,25 @@ from typing import Annotated
 
 import typer
 
-from app.commands import benching, building, dashboard, keeping, looking, making, measuring, planning, watermarking
+from app.commands import (
+    banking,
+    benching,
+    building,
+    consenting,
+    dashboard,
+    disclosing,
+    inspecting,
+    keeping,
+    looking,
+    making,
+    measuring,
+    planning,
+    serving,
+    signing,
+    transparency,
+    trusting,
+    watermarking,
+)
 from auditkit import __version__
 
 app = typer.Typer(
@@ -34,7 +52,11 @@ def auditkit(
     """Measure how a text-to-image generator presents people: generate, score, measure, report, look."""
 
 
-for theme in (making, measuring, looking, dashboard, keeping, building, benching, planning, watermarking):
+THEMES = (
+    making, measuring, looking, dashboard, keeping, building, benching, planning, watermarking, signing, inspecting,
+    trusting, banking, consenting, disclosing, transparency, serving,
+)  # fmt: skip
+for theme in THEMES:
     theme.register(app)
 
 

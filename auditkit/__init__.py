@@ -15,6 +15,7 @@ _VERBS = {
         "generate", "import_folder", "score", "measure", "compare", "audit", "report", "open_run", "list_runs",
     ),
     "app.marks": ("embed_watermark", "detect_watermark", "identify_watermark", "root_watermark", "bench_watermark"),
+    "app.provenance": ("sign", "sign_folder", "sign_run", "inspect", "scan", "disclose", "make_pki"),
 }  # fmt: skip
 _MODULES = {verb: module for module, verbs in _VERBS.items() for verb in verbs}
 

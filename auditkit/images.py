@@ -27,6 +27,29 @@ def open_image(source: str | Path | bytes, *, max_pixels: int = MAX_PIXELS) -> I
     Raises:
         ImageError: the file is missing, empty, truncated, not an image, or larger than `max_pixels`.
     """
+    return _opened(source, max_pixels, None)[0]
+
+
+def open_reduced(
+    source: str | Path | bytes, at_least: int, *, max_pixels: int = MAX_PIXELS
+) -> tuple[Image.Image, tuple[int, int]]:
+    """`open_image`, but a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size: in a fraction of the time.
+
+    Args:
+        at_least: both sides keep at least this many pixels, where they have them. Other formats come whole.
+
+    Returns:
+        The image, and the (width, height) that `open_image` would give it.
+
+    Raises:
+        ImageError: as `open_image`; `max_pixels` limits the whole image.
+    """
+    return _opened(source, max_pixels, at_least)
+
+
+def _opened(
+    source: str | Path | bytes, max_pixels: int, at_least: int | None
+) -> tuple[Image.Image, tuple[int, int]]:
     where = "bytes" if isinstance(source, bytes) else source
     try:
         stream = io.BytesIO(source if isinstance(source, bytes) else Path(source).read_bytes())
@@ -42,8 +65,13 @@ def open_image(source: str | Path | bytes, *, max_pixels: int = MAX_PIXELS) -> I
             warnings.simplefilter("ignore")
             image = Image.open(stream, formats=FORMATS)
             _check_size(image, max_pixels, where)
+            whole = image.size
+            if at_least is not None:
+                image.draft(None, (at_least, at_least))  # does nothing in formats other than JPEG
             image.load()
-            return _to_rgb(image)
+            decoded = image.size
+            upright = to_rgb(image)
+            return upright, whole if upright.size == decoded else (whole[1], whole[0])
     except Image.DecompressionBombError:
         raise _too_large(max_pixels, where) from None
     except UnidentifiedImageError:
@@ -64,7 +92,7 @@ def encode_png(image: Image.Image) -> bytes:
     """`image` as the bytes of an RGB PNG without metadata; the same pixels give the same bytes."""
     buffer = io.BytesIO()
     # A copy from the pixels alone: `info` (gamma, text, ICC profile) would otherwise be written too.
-    plain = Image.fromarray(np.asarray(image if image.mode == "RGB" else _to_rgb(image)))
+    plain = Image.fromarray(np.asarray(image if image.mode == "RGB" else to_rgb(image)))
     plain.save(buffer, format="PNG", compress_level=6)
     return buffer.getvalue()
 
@@ -74,7 +102,12 @@ def image_id(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def to_rgb(image: Image.Image) -> Image.Image:
+    """An opened image as `open_image` gives it: upright, over white, RGB with 8 bits a channel.
+
+    Raises:
+        ImageError: it has floating-point values, whose range is unknown.
+    """
     image = ImageOps.exif_transpose(image)
     if image.mode == "F":
         raise ImageError(

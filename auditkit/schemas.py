@@ -190,6 +190,30 @@ WATERMARKS = pa.DataFrameSchema(
 )
 """A row for each image, scheme and key that was looked for: `auditkit.watermark.base.Detection`. No secret is in it."""
 
+PROVENANCE = pa.DataFrameSchema(
+    {
+        "id": _text(_SHA256),
+        "path": _text(),
+        "sha256": _text(_SHA256),
+        "manifest": _text(),
+        "manifest_sha256": _text(_SHA256),
+        "verdict": _text(),
+        "signer": _text(),
+        "certificate_sha256": _text(_SHA256),
+        "source_type": _text(),
+        "signed": _text(),
+        "timestamp": _text(),
+        "bindings": _text(),
+        "prompt_salt": _text(),
+    },
+    unique=["id"],
+    name="provenance",
+    strict=True,
+    coerce=True,
+)
+"""A row for each signed image of a run: where its signed copy lies, and what was claimed of it. `prompt_salt` opens the
+manifest's prompt hash; the run holds the prompts themselves."""
+
 
 def check(df: pd.DataFrame, schema: pa.DataFrameSchema, where: str | Path) -> pd.DataFrame:
     """`df` with the schema's types, if it holds.

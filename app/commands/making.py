@@ -7,9 +7,19 @@ from typing import Annotated
 
 import typer
 
-from app import api, marks, output
+from app import api, marks, output, provenance
 from app.commands.base import Answer, DeviceOption, EncoderOption, verb
 from app.commands.measuring import AttributeOption, ByOption, EstimatorOption, TargetOption, show_measurements
+from app.commands.signing import (
+    CertOption,
+    CommandOption,
+    LogOption,
+    NoLogOption,
+    NoStoreOption,
+    StoreOption,
+    TimestampOption,
+    TrainingOption,
+)
 from app.commands.watermark_keys import KeysOption
 from auditkit.errors import SpecError
 
@@ -20,9 +30,7 @@ GeneratorOption = Annotated[
 ]
 OutOption = Annotated[Path, typer.Option("--out", "-o", help="The folder that holds the runs.")]
 SeedOption = Annotated[int | None, typer.Option(min=0, help="Another seed than the spec's.")]
-ImagesOption = Annotated[
-    int | None, typer.Option("--images-per-prompt", "-n", min=1, help="Images a prompt.")
-]
+ImagesOption = Annotated[int | None, typer.Option("--images-per-prompt", "-n", min=1, help="Images a prompt.")]
 StepsOption = Annotated[int | None, typer.Option(min=1, help="Sampling steps.")]
 GuidanceOption = Annotated[float | None, typer.Option(min=0.0, help="Classifier-free guidance scale.")]
 SamplerOption = Annotated[str | None, typer.Option(help="The sampler, as `auditkit generators` names them.")]
@@ -30,20 +38,18 @@ PlanOption = Annotated[
     Path | None,
     typer.Option(help="A plan (auditkit plan): spec and measuring are the plan's, and its hash is kept in the run."),
 ]
-BatchOption = Annotated[
-    int | None, typer.Option(min=1, help="Images at a time; chosen for the device by default.")
-]
+BatchOption = Annotated[int | None, typer.Option(min=1, help="Images at a time; chosen for the device by default.")]
 
 
 def register(app: typer.Typer) -> None:
     """Mount this theme's verbs."""
     panel = "Make"
-    app.command(
-        "audit", rich_help_panel=panel, epilog="Example: auditkit audit occupations --generator personas"
-    )(verb(audit))
-    app.command(
-        "generate", rich_help_panel=panel, epilog="Example: auditkit generate occupations -g personas -n 50"
-    )(verb(generate))
+    app.command("audit", rich_help_panel=panel, epilog="Example: auditkit audit occupations --generator personas")(
+        verb(audit)
+    )
+    app.command("generate", rich_help_panel=panel, epilog="Example: auditkit generate occupations -g personas -n 50")(
+        verb(generate)
+    )
     app.command(
         "import",
         rich_help_panel=panel,
@@ -71,10 +77,30 @@ def generate(
     payload: Annotated[
         str | None, typer.Option(help="What the watermark says, MODEL:USER; the generator's own by default.")
     ] = None,
+    sign: Annotated[
+        bool, typer.Option("--sign", help="Sign every image (C2PA); copies with their manifests lie in 'signed'.")
+    ] = False,
+    cert: CertOption = None,
+    sign_key: Annotated[Path | None, typer.Option(help="The certificate's private key, PEM (PKCS #8).")] = None,
+    sign_with: CommandOption = None,
+    tsa: TimestampOption = None,
+    training: TrainingOption = None,
+    store: StoreOption = None,
+    no_store: NoStoreOption = False,
+    log: LogOption = None,
+    no_log: NoLogOption = False,
 ) -> Answer:
     """Make the images of a spec as a run. Interrupted, the same command goes on where it stopped."""
+    signer = {
+        "cert": cert, "key": sign_key, "command": sign_with, "timestamp": tsa, "store": "" if no_store else store,
+        "log": "" if no_log else log,
+    }  # fmt: skip
     if spec is None and plan is None:
         raise SpecError("nothing says what to generate", where="auditkit generate", mend="name a spec, or --plan FILE")
+    if sign:  # a wrong certificate is told before the images are made
+        from auditkit.provenance.credentials import load_credentials
+
+        load_credentials(cert, sign_key, command=sign_with)
     mark = None
     if watermark is not None:
         name = generator or (api.resolve_spec(spec).generator if spec else "")
@@ -94,6 +120,8 @@ def generate(
         watermark=mark,
         progress=True,
     )
+    if sign:
+        provenance.sign_run(run, training=training, progress=True, **signer)
     return _made(run)
 
 
@@ -101,9 +129,7 @@ def import_(
     folder: Annotated[Path, typer.Argument(help="The folder of images.")],
     prompts: Annotated[Path, typer.Option(help="CSV: file, prompt, and a column for each axis.")],
     out: OutOption = api.RUNS,
-    name: Annotated[
-        str | None, typer.Option(help="What to call the run; the folder's name by default.")
-    ] = None,
+    name: Annotated[str | None, typer.Option(help="What to call the run; the folder's name by default.")] = None,
 ) -> Answer:
     """Make a run out of images from anywhere, and a CSV that says which prompt each was made from."""
     return _made(api.import_folder(folder, prompts, out=out, name=name, progress=True))
@@ -171,10 +197,15 @@ def audit(
 def _made(run: api.Run) -> Answer:
     images = run.images()
     data = {"run": run.id, "path": run.path, "images": len(images), "prompts": images["prompt_id"].nunique()}
+    signing = run.record.get("signing")
+    if signing:
+        data |= {"signed": run.path / "signed", "signer": signing["signer"]}
 
     def show() -> None:
         out = output.console()
         out.print(f"{data['images']} images of {data['prompts']} prompts in {run.path}", soft_wrap=True)
+        if signing:
+            out.print(f"Signed copies by {signing['signer']} in {run.path / 'signed'}", soft_wrap=True, markup=False)
         out.print(f"Next: auditkit score {run.path}", soft_wrap=True)
 
     return Answer(data, show)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -73,7 +74,7 @@ def check_chain(chain: list[x509.Certificate], now: datetime, where: str | Path)
     Raises:
         TrustError: it is out of order, self-signed, expired or not yet valid.
     """
-    for certificate, issuer in zip(chain, chain[1:], strict=False):
+    for certificate, issuer in pairwise(chain):
         try:
             certificate.verify_directly_issued_by(issuer)
         except Exception:  # a wrong name, key or signature: cryptography raises several kinds

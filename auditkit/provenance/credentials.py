@@ -19,6 +19,7 @@ from auditkit.provenance.pki import MARK
 
 if TYPE_CHECKING:
     from cryptography import x509
+    from cryptography.hazmat.primitives.hashes import HashAlgorithm
 
 PASSPHRASE = "AUDITKIT_KEY_PASSPHRASE"
 """Environment variable with the passphrase of an encrypted key."""
@@ -117,7 +118,9 @@ def _algorithm(public: Any, where: str | Path) -> str:
     if isinstance(public, rsa.RSAPublicKey) and public.key_size >= 2048:
         return "ps256"
     raise TrustError(
-        "C2PA does not allow this kind of key", where=where, mend="use P-256, P-384, P-521, Ed25519 or RSA from 2048 bit"
+        "C2PA does not allow this kind of key",
+        where=where,
+        mend="use P-256, P-384, P-521, Ed25519 or RSA from 2048 bit",
     )
 
 
@@ -170,7 +173,7 @@ def _signer(private: Any, algorithm: str) -> Callable[[bytes], bytes]:
         if algorithm == "ps256":
             pss = padding.PSS(mgf=padding.MGF1(SHA256()), salt_length=32)
             return bytes(private.sign(data, pss, SHA256()))
-        digest = {"es256": SHA256, "es384": SHA384, "es512": SHA512}[algorithm]()
+        digest: HashAlgorithm = {"es256": SHA256(), "es384": SHA384(), "es512": SHA512()}[algorithm]
         r, s = decode_dss_signature(private.sign(data, ec.ECDSA(digest)))
         size = (private.curve.key_size + 7) // 8  # COSE wants both numbers at full length (RFC 9053, 2.1)
         return r.to_bytes(size, "big") + s.to_bytes(size, "big")
@@ -211,7 +214,7 @@ def _check_signs(sign: Callable[[bytes], bytes], algorithm: str, public: Any, wh
         else:
             half = len(signature) // 2
             r, s = int.from_bytes(signature[:half], "big"), int.from_bytes(signature[half:], "big")
-            digest = {"es256": SHA256, "es384": SHA384, "es512": SHA512}[algorithm]()
+            digest: HashAlgorithm = {"es256": SHA256(), "es384": SHA384(), "es512": SHA512()}[algorithm]
             public.verify(encode_dss_signature(r, s), probe, ec.ECDSA(digest))
     except (InvalidSignature, ValueError):
         raise TrustError(

@@ -40,7 +40,10 @@ class SoftBinding:
 
     def assertion(self) -> dict[str, Any]:
         value = base64.b64encode(self.value).decode()
-        return {"label": "c2pa.soft-binding", "data": {"alg": self.algorithm, "blocks": [{"scope": {}, "value": value}]}}
+        return {
+            "label": "c2pa.soft-binding",
+            "data": {"alg": self.algorithm, "blocks": [{"scope": {}, "value": value}]},
+        }
 
 
 @dataclass(frozen=True)

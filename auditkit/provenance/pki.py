@@ -92,9 +92,7 @@ def make_pki(
     write_atomic(folder / "timestamp.pem", _pem(stamp) + _pem(between))
     write_atomic(folder / "README.txt", README.encode())
     write_atomic(folder / "signer.pem", _pem(signer) + _pem(between))  # last: with it the set is whole
-    return Pki(
-        folder, folder / "root.pem", folder / "signer.pem", folder / "signer.key", signer.not_valid_after_utc
-    )
+    return Pki(folder, folder / "root.pem", folder / "signer.pem", folder / "signer.key", signer.not_valid_after_utc)
 
 
 def _new_key() -> EllipticCurvePrivateKey:

@@ -105,57 +105,35 @@ def sign_bytes(
     return Signature(signed, manifest, kind, label, definition.salt, report, embed, stamped)
 
 
-def sign_file(
-    source: str | Path,
-    out: str | Path,
-    claim: Claim,
-    credentials: Credentials,
-    *,
-    parent: str | Path | None = None,
-    components: Sequence[str | Path] = (),
-    sidecar: bool = False,
-    timestamp: str | None = None,
-    overwrite: bool = False,
-    data: bytes | None = None,
-) -> Signature:
-    """Sign an image file: `out` gets the image with its manifest, or, as a sidecar, `out` with the ending .c2pa too.
-
-    `out` may be `source` where `overwrite` says so; it is replaced only when the new one verifies.
-
-    Args:
-        data: the bytes to sign, where they differ from the source's (a watermark was put on them).
+def check_target(data: bytes, out: Path, *, sidecar: bool = False, overwrite: bool = False) -> None:
+    """Whether a signed image may be written to `out`.
 
     Raises:
-        ProvenanceError: see `sign_bytes`; or `out` exists, or has an ending of another format.
-        RunError: `out` cannot be written.
+        ProvenanceError: it would have another format's ending, or there is a file already.
     """
-    source, out = Path(source), Path(out)
-    content = _read(source) if data is None else data
-    kind = media_type(content)
+    kind = media_type(data)
     if kind in WRITES and out.suffix.lower() not in WRITES[kind]:
         raise ProvenanceError(
-            f"the image is {kind}, and would be called '{out.suffix}'", where=out,
-            mend=f"name it {' or '.join(WRITES[kind])}; signing does not convert",
+            f"the image is {kind}, and would be called '{out.name}'", where=out,
+            mend=f"end its name in {' or '.join(WRITES[kind])}; signing does not convert",
         )  # fmt: skip
-    beside = sidecar_path(out)
-    for path in (out, beside) if sidecar else (out,):
+    for path in (out, sidecar_path(out)) if sidecar else (out,):
         if path.exists() and not overwrite:
             raise ProvenanceError("there is a file already", where=path, mend="name another file, or use --overwrite")
-    made = sign_bytes(
-        content,
-        claim,
-        credentials,
-        parent=None if parent is None else (Path(parent).name, _read(Path(parent))),
-        components=[(Path(each).name, _read(Path(each))) for each in components],
-        embed=not sidecar,
-        timestamp=timestamp,
-        where=source,
-    )
-    if sidecar:
+
+
+def write(made: Signature, out: Path) -> Path | None:
+    """Write a signed image, and its sidecar where the manifest is not in it; the sidecar's path, or None.
+
+    Raises:
+        RunError: a file cannot be written; what was there before is still there.
+    """
+    beside = None if made.embedded else sidecar_path(out)
+    if beside is not None:
         write_atomic(beside, made.manifest)
-    if not (sidecar and out.exists() and out.read_bytes() == made.data):
+    if made.embedded or not out.exists() or out.read_bytes() != made.data:
         write_atomic(out, made.data)
-    return made
+    return beside
 
 
 def sidecar_path(image: Path) -> Path:
@@ -235,7 +213,9 @@ def _explained(message: str, timestamp: str | None, where: str | Path) -> Proven
             f"the time-stamping authority gave no timestamp: {message}", where=timestamp,
             mend="check the address and that it answers, or sign without a timestamp",
         )  # fmt: skip
-    return ProvenanceError(f"the image cannot be signed: {message}", where=where, mend="check the image and certificate")
+    return ProvenanceError(
+        f"the image cannot be signed: {message}", where=where, mend="check the image and certificate"
+    )
 
 
 def _anchor(credentials: Credentials) -> str:
@@ -243,7 +223,12 @@ def _anchor(credentials: Credentials) -> str:
     return to_pem(read_certificates(credentials.chain.encode())[-1:])
 
 
-def _read(path: Path) -> bytes:
+def read_file(path: Path) -> bytes:
+    """The bytes of an image to be signed.
+
+    Raises:
+        ProvenanceError: it is missing or cannot be read.
+    """
     try:
         return path.read_bytes()
     except FileNotFoundError:

@@ -19,6 +19,7 @@ from auditkit.files import slug
 from auditkit.schemas import (
     IMAGES,
     MEASUREMENTS,
+    PROVENANCE,
     SCHEMA_VERSION,
     SCORES,
     WATERMARKS,
@@ -174,6 +175,22 @@ class Run:
             others = before[~pd.MultiIndex.from_frame(before[["scheme", "key_id"]]).isin(fresh)]
             df = pd.concat([frame for frame in (others, df) if len(frame)] or [df], ignore_index=True)
         write_table(df, path, WATERMARKS)
+
+    def provenance(self) -> pd.DataFrame | None:
+        """The signed images (PROVENANCE), or None where none was signed."""
+        path = self.path / "provenance.parquet"
+        return read_table(path, PROVENANCE) if path.is_file() else None
+
+    def write_provenance(self, df: pd.DataFrame) -> None:
+        """Keep the table of signed images, in place of an earlier one.
+
+        Raises:
+            TableError: the table does not hold, or names images that are not in the run.
+        """
+        path = self.path / "provenance.parquet"
+        df = check(df, PROVENANCE, path)
+        self._check_ids(df["id"], "signed images")
+        write_table(df, path, PROVENANCE)
 
     def embeddings(self, encoder: str, *, fingerprint: str = "") -> tuple[list[str], np.ndarray] | None:
         """Image ids and their embeddings (float32 [n, d]), or None where there are none.

@@ -1,0 +1,248 @@
+"""A disclosure answers from the run's record, names where it read, and leaves unknown what nobody recorded."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from synthetic_run import make_run
+from watermark_table_helpers import KEY, detections
+
+from auditkit.errors import ProvenanceError
+from auditkit.provenance.disclosure import STATED, UNKNOWN, Field, disclose, field_ids
+from auditkit.runs import Run, open_run
+from reports.disclosure_page import write_page
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+SIGNING = {
+    "signer": "Example Signer", "issuer": "Example CA", "algorithm": "es256", "certificate_sha256": "ab" * 32,
+    "timestamped": False, "tsa": None, "images": 60, "trust": "development",
+    "digital_source_type": "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia",
+}  # fmt: skip
+STATEMENTS = 'xi_licence = "Apache-2.0"\nca_provider = "Example <b>Ltd</b>"\n'
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run with nothing but images."""
+    return make_run(tmp_path_factory.mktemp("plain"), images_per_prompt=2, measured=False)
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run with a watermark that was looked for, a signature and a generator that says much of itself."""
+    run = make_run(tmp_path_factory.mktemp("full"), images_per_prompt=2, measured=False)
+    n = run.images()["id"].nunique()
+    run.write_watermarks(detections(run, present=(n - 1) / n))
+    record = run.record | {"watermark": {"scheme": "spread", "scheme_version": 1, "key_id": KEY, "payload": "1:42"}}
+    record["signing"] = SIGNING
+    record["generator"] = record["generator"] | {
+        "kind": "latent-unet", "weights": {"unet/model.safetensors": "cd" * 32},
+        "details": {"pipeline": "StableDiffusionPipeline", "parameters": {"vae": 1000, "unet": 2000}},
+    }  # fmt: skip
+    (run.path / "run.json").write_text(json.dumps(record))
+    return open_run(run.path)
+
+
+def answers(run: Run, **statements: str) -> dict[str, Field]:
+    return {one.id: one for one in disclose(run, statements=statements).fields}
+
+
+def test_what_the_run_does_not_record_is_unknown_with_how_to_supply_it(plain: Run) -> None:
+    made = disclose(plain)
+    unknown = [one for one in made.fields if not one.known]
+    assert {"eu_50_marked", "code_signed_metadata", "xi_energy", "xi_data", "ca_provider"} <= {
+        one.id for one in unknown
+    }
+    assert all(one.value == UNKNOWN and one.source == "" and one.id in one.supply for one in unknown)
+
+
+def test_every_answer_names_where_it_was_read(full: Run) -> None:
+    known = [one for one in disclose(full).fields if one.known]
+    assert len(known) > 15
+    assert all(re.match(r"(run\.json: |images\.parquet|watermarks\.parquet)", one.source) for one in known)
+
+
+def test_the_share_verified_comes_with_its_number(full: Run) -> None:
+    n = full.images()["id"].nunique()
+    one = answers(full)["eu_50_detected"]
+    assert f"verified in {n - 1} of {n} images looked at" in one.value
+    assert "100%" not in one.value
+    assert one.source == "watermarks.parquet: verdict"
+
+
+def test_marking_names_watermark_and_signature(full: Run) -> None:
+    one = answers(full)["eu_50_marked"]
+    assert "spread" in one.value
+    assert "C2PA" in one.value
+    assert one.source == "run.json: watermark.scheme; run.json: signing"
+
+
+def test_a_development_certificate_is_said_to_prove_nothing(full: Run) -> None:
+    one = answers(full)["code_signed_metadata"]
+    assert "Example Signer" in one.value
+    assert "proves nothing to others" in one.note
+
+
+def test_a_signature_without_time_stamp_says_no_and_not_unknown(full: Run) -> None:
+    assert answers(full)["code_time_stamp"].value == "no"
+
+
+def test_the_weights_stand_in_for_a_version_and_say_so(full: Run) -> None:
+    one = answers(full)["ca_version"]
+    assert "cd" * 32 in one.value
+    assert "No version number" in one.note
+
+
+def test_inference_is_never_given_as_training(full: Run) -> None:
+    found = answers(full)
+    assert full.record["seconds"] is not None
+    assert {found[id].value for id in ("xi_energy", "xi_training_time", "xi_compute")} == {UNKNOWN}
+    assert "inference" in found["xi_energy"].note
+
+
+def test_imported_images_are_not_called_ai_generated(plain: Run) -> None:
+    run = Run(plain.path, plain.record | {"generator": {"name": "import", "kind": "import", "weights": None}})
+    found = answers(run)
+    assert {found[id].value for id in ("cn_attribute", "ca_system", "ca_time", "xi_modality")} == {UNKNOWN}
+
+
+def test_a_statement_is_marked_as_stated_and_not_verified(plain: Run) -> None:
+    one = answers(plain, xi_licence="Apache-2.0")["xi_licence"]
+    assert (one.value, one.source) == ("Apache-2.0", STATED)
+
+
+def test_a_statement_does_not_overrule_what_the_run_records(full: Run) -> None:
+    one = answers(full, ca_system="Another")["ca_system"]
+    assert one.value == "synthetic"
+    assert f"{STATED.capitalize()}: Another" in one.note
+
+
+def test_an_empty_statement_leaves_the_field_unknown(plain: Run) -> None:
+    assert not answers(plain, xi_licence=" ")["xi_licence"].known
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("xi_license = 'x'", "no field 'xi_license'"),
+        ("[xi_licence]\na = 1", "not one value"),
+        ("xi_licence =", "no TOML"),
+    ],
+)
+def test_statements_that_do_not_hold_are_refused(tmp_path: Path, plain: Run, text: str, said: str) -> None:
+    (tmp_path / "statements.toml").write_text(text)
+    with pytest.raises(ProvenanceError, match=said):
+        disclose(plain, statements=tmp_path / "statements.toml")
+
+
+def test_a_near_name_is_offered(tmp_path: Path, plain: Run) -> None:
+    with pytest.raises(ProvenanceError) as told:
+        disclose(plain, statements={"xi_license": "x"})
+    assert told.value.mend == "did you mean xi_licence?"
+
+
+def test_fields_have_ids_of_their_own_and_a_regime_each(full: Run) -> None:
+    made, ids = disclose(full), field_ids()
+    assert len(set(ids)) == len(ids)
+    assert {one.regime for one in made.fields} == {one.id for one in made.regimes}
+
+
+def test_a_mark_that_the_generator_puts_in_by_itself_is_told_from_the_verdicts(full: Run) -> None:
+    found = answers(
+        Run(full.path, {key: full.record[key] for key in full.record if key not in ("watermark", "signing")})
+    )
+    assert "found by looking for it" in found["eu_50_marked"].value
+    assert found["code_watermark"].value == UNKNOWN
+
+
+def test_a_run_whose_mark_was_never_found_is_not_called_marked(plain: Run, tmp_path: Path) -> None:
+    run = make_run(tmp_path, images_per_prompt=1, measured=False)
+    run.write_watermarks(detections(run, present=0.0))
+    assert answers(run)["eu_50_marked"].value == UNKNOWN
+
+
+def test_the_counts_add_up(full: Run) -> None:
+    made = disclose(full, statements={"xi_licence": "Apache-2.0"})
+    assert sum(made.counts().values()) == len(made.fields)
+    assert made.counts()["stated"] == 1
+    each = [made.counts(one.id) for one in made.regimes]
+    assert {key: sum(one[key] for one in each) for key in made.counts()} == made.counts()
+
+
+@pytest.fixture(scope="module")
+def page(full: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("page")
+    (folder / "statements.toml").write_text(STATEMENTS)
+    html, _ = write_page(disclose(full, statements=folder / "statements.toml"), folder)
+    return html
+
+
+def test_the_page_shows_each_unknown_and_counts_them(page: Path) -> None:
+    data = json.loads((page.parent / "disclosure.json").read_text())
+    text = page.read_text()
+    assert text.count('class="state state-unknown"') == data["counts"]["unknown"]
+    assert f"and {data['counts']['unknown']} are unknown" in text
+
+
+def test_the_page_says_when_each_regime_applies_and_that_it_is_no_legal_advice(page: Path) -> None:
+    text = page.read_text()
+    for words in ("From 2 August 2026", "2 December 2026", "1 September 2025", "no legal advice"):
+        assert words in text
+
+
+def test_statements_are_escaped_and_marked_on_the_page(page: Path) -> None:
+    text = page.read_text()
+    assert "Example &lt;b&gt;Ltd&lt;/b&gt;" in text
+    assert text.count('class="state state-stated"') == 2
+
+
+def test_what_is_unknown_can_be_copied_into_a_file_of_statements(page: Path, full: Run, tmp_path: Path) -> None:
+    (block,) = re.findall(r'aria-label="Statements to fill in">(.*?)</pre>', page.read_text(), re.DOTALL)
+    text = block.replace("&#34;", '"').replace('""', '"filled in"')
+    (tmp_path / "statements.toml").write_text(text)
+    stated = [one for one in disclose(full, statements=tmp_path / "statements.toml").fields if one.stated]
+    assert len(stated) == json.loads((page.parent / "disclosure.json").read_text())["counts"]["unknown"]
+
+
+def test_the_page_asks_for_nothing_from_elsewhere(page: Path) -> None:
+    text = page.read_text()
+    assert not re.search(r'(?:src|href)="(?!#)(?!data:)', text)
+    assert "default-src 'none'" in text
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    if CHROMIUM is None:
+        pytest.skip("no chromium on this machine (Debian: apt install chromium)")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        yield opened
+        opened.close()
+
+
+@pytest.mark.browser
+def test_axe_finds_no_violation(browser: Any, page: Path) -> None:
+    from axe_playwright_python.sync_playwright import Axe
+
+    for width in (400, 1280):
+        opened = browser.new_context(bypass_csp=True, viewport={"width": width, "height": 900}).new_page()
+        opened.goto(page.as_uri())
+        found = Axe().run(opened).response["violations"]
+        assert [(one["id"], one["nodes"][0]["html"]) for one in found] == []
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [375, 1280])
+def test_the_page_fits_its_window(browser: Any, page: Path, width: int) -> None:
+    opened = browser.new_page(viewport={"width": width, "height": 900})
+    opened.goto(page.as_uri())
+    assert opened.evaluate("document.documentElement.scrollWidth") <= width
+    opened.close()
