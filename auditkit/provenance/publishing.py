@@ -200,7 +200,7 @@ class Publisher:
         """Sign every image below `folder` into the same place below `out`; what is there and signed already stays.
 
         Returns:
-            A row for each image: file, out, status ('signed', 'kept', 'failed'), manifest, note. No file stops the rest.
+            A row an image: file, out, status ('signed', 'kept', 'failed'), manifest, note. No file stops the rest.
 
         Raises:
             ProvenanceError: `folder` is no folder, or the same as `out`.

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
+from auditkit.provenance import slack
 from auditkit.provenance.containers import find, media_type
 
 EKU = (
@@ -49,6 +50,8 @@ class Report:
     remote: str = ""
     container: str = "none"
     whole: bool = True
+    slack: tuple[str, ...] = ()
+    """What is wrong with bytes of the manifest that no signature covers; see `auditkit.provenance.slack`."""
 
 
 def read(data: bytes, *, anchors: str = "", sidecar: bytes | None = None) -> Report:
@@ -73,7 +76,9 @@ def read(data: bytes, *, anchors: str = "", sidecar: bytes | None = None) -> Rep
             state = str(reader.get_validation_state() or "")
             if container == "none":  # a format that we have no scanner for
                 container = "embedded" if reader.is_embedded() else "remote"
-            return Report(kind, state, store, details, container=container, whole=whole)
+            held = sidecar if sidecar is not None else found.store if found is not None else None
+            faults = [] if held is None else [*slack.faults(held), *slack.carrier_faults(data)]
+            return Report(kind, state, store, details, container=container, whole=whole, slack=tuple(faults))
     except _library().C2paError as error:
         text = str(error)
         if remote := _remote_url(text):

@@ -2,8 +2,9 @@
 
 Exact: the file, without a manifest, is byte for byte the signed one without its own; putting the stored manifest back
 at its place makes a file that verifies, which proves that nothing but the manifest is missing (it was taken off, or the
-file is from before the signing: bytes cannot tell these apart). Or it shows the very same pixels. Soft: a watermark or a perceptual hash points at a signed image, and a thumbnail kept at signing shows the
-same picture or a part of it. Without that, a hit is told and recovers nothing: marks can be copied.
+file is from before the signing: bytes cannot tell these apart). Or it shows the very same pixels. Soft: a watermark or
+a perceptual hash points at a signed image, and a thumbnail kept at signing shows the same picture or a part of it.
+Without that, a hit is told and recovers nothing: marks can be copied.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ class Recovered:
         how: 'bytes', 'pixels', 'watermark' or 'hash'.
         entry: the signed image.
         report: what the reader says of the manifest: with the signed file rebuilt, where that could be done.
-        lossless: whether putting the stored manifest back made a file that verifies: nothing but the manifest is missing.
+        lossless: whether putting the stored manifest back made a file that verifies: nothing else is missing.
         evidence: for people and machines: distances, correlations.
         warnings: hits that recover nothing, and why.
     """

@@ -71,6 +71,11 @@ def sentence(
             f"The last manifest (by {who}) holds, but an image that this one was made from had been changed after its "
             "own signing: what is said of its history is not proven."
         )
+    if verdict == "malformed" and "auditkit.manifest.slack" in codes:
+        return (
+            "Bytes of the manifest that no signature covers are not as they must be: it was damaged, or somebody was "
+            "at it. What it says fits its signature; that nothing was changed is not confirmed."
+        )
     if verdict == "malformed":
         return (
             "The file or its manifest is damaged or cut off, and cannot be read. Damage happens by accident too; it is "

@@ -20,6 +20,8 @@ VERDICTS = (
     "trusted", "valid-untrusted", "expired", "tampered-content", "tampered-manifest", "tampered-ancestor", "malformed",
     "unsupported", "remote-only", "no-manifest", "recovered-exact", "recovered-soft",
 )  # fmt: skip
+UNCHANGED = ("trusted", "valid-untrusted", "expired")
+"""Verdicts that say that nothing was changed since the signing."""
 ABSENT = ("no-manifest", "malformed", "remote-only", "unsupported")
 """Verdicts under which a manifest store is asked whether it knows the image."""
 
@@ -89,6 +91,9 @@ def judge(report: Report) -> Verdict:
     recorded = [code for edge in graph["edges"] for code in edge["codes"]]
     succeeded = [str(entry.get("code")) for entry in (results.get("activeManifest") or {}).get("success") or []]
     name, codes = _classified(own, [*ancestors, *recorded], "signingCredential.trusted" in succeeded, report.state)
+    if report.slack and name in UNCHANGED:
+        # What people are shown holds; but bytes differ from what was signed, and nobody may call it unchanged.
+        name, codes = "malformed", ("auditkit.manifest.slack", *codes)
     signer = _signer(report, label)
     node: dict[str, Any] = next((each for each in graph["nodes"] if each["label"] == label), {})
     kinds = node.get("source_types") or []
@@ -98,7 +103,10 @@ def judge(report: Report) -> Verdict:
         codes or tuple(code for code in succeeded if code.startswith("signingCredential")),
         signer,
         sentence(name, signer=signer, codes=codes),
-        tuple(_notes(name, signer, ancestors, own, generated, node)),
+        tuple(
+            _notes(name, signer, ancestors, own, generated, node)
+            + [f"In the manifest: {each}." for each in report.slack]
+        ),
         graph,
         generated,
         label,
