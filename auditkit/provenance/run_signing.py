@@ -5,6 +5,7 @@ The images themselves stay as they are: their ids are hashes of their bytes, and
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from auditkit.errors import ProvenanceError
 from auditkit.files import write_atomic, write_json
 from auditkit.images import open_image
 from auditkit.provenance import signing
-from auditkit.provenance.manifest import PDQ_ALGORITHM, Claim, Generation, SoftBinding, weights_hash
+from auditkit.provenance.manifest import PDQ_ALGORITHM, Claim, Generation, SoftBinding, check_training, weights_hash
 from auditkit.provenance.pdq import hash_image
 from auditkit.provenance.recovery import watermark_binding
 from auditkit.provenance.verdict import judge
@@ -32,7 +33,12 @@ BATCH = 50
 
 
 def sign_run(
-    publisher: Publisher, run: Run, *, training: str | None = None, progress: Progress | None = None
+    publisher: Publisher,
+    run: Run,
+    *,
+    training: str | None = None,
+    training_terms: str = "",
+    progress: Progress | None = None,
 ) -> pd.DataFrame:
     """Sign the images of a run that are not signed yet by this signer; the run's table `provenance`.
 
@@ -45,6 +51,7 @@ def sign_run(
     """
     import pandas as pd
 
+    check_training(training, training_terms)
     if run.spec is None:
         raise ProvenanceError(
             "the images of this run were imported: the run does not know what made them", where=run.path,
@@ -60,6 +67,7 @@ def sign_run(
         raise ProvenanceError(
             "the run is sealed, and signing adds to it", where=run.path, mend="delete its SEAL, sign, and seal it again"
         )
+    logged = {row["id"] for row in rows}  # by an earlier signer, perhaps
     rows = [row for row in rows if row["id"] in done]
     total, count = len(images), len(done)
     if progress is not None:
@@ -68,30 +76,39 @@ def sign_run(
     fresh: list[dict[str, Any]] = []
     entries = []
     for values in todo.itertuples(index=False):
-        made = _sign(publisher, run, dict(zip(columns, values, strict=True)), training)
+        made = _sign(publisher, run, dict(zip(columns, values, strict=True)), training, training_terms)
         fresh.append(made[0])
+        if made[0]["id"] not in logged:
+            entries.append(replace(made[1], kind="generated", sha256=made[0]["id"], manifest=None))
         entries.append(made[1])
         count += 1
         if len(fresh) == BATCH or count == total:
             rows += fresh
-            run.write_provenance(pd.DataFrame(rows))
-            if publisher.log is not None:
+            if publisher.log is not None:  # before the table: what is in the table is never signed, or logged, again
                 publisher.log.append(entries)
+            run.write_provenance(pd.DataFrame(rows))
             fresh, entries = [], []
         if progress is not None:
             progress(count, total)
-    if len(todo):
-        _record(publisher, run, rows, training)
+    if len(todo) or ("signing" not in run.record and not (run.path / "SEAL").is_file()):  # killed just before this
+        _record(publisher, run, rows, training, training_terms)
     table = run.provenance()
     assert table is not None
     return table
 
 
-def _sign(publisher: Publisher, run: Run, image: dict[str, Any], training: str | None) -> tuple[dict[str, Any], Any]:
+def _sign(
+    publisher: Publisher, run: Run, image: dict[str, Any], training: str | None, training_terms: str
+) -> tuple[dict[str, Any], Any]:
     """The row of an image and its entry for the log."""
     from auditkit.provenance.publishing import entry_of
 
     data = signing.read_file(run.image_path(image["id"]))
+    if signing.sha256(data) != image["id"]:  # its manifest would say that the generator made what it did not
+        raise ProvenanceError(
+            "the image is not the one that was made: its bytes have changed", where=run.image_path(image["id"]),
+            mend=f"restore it from a copy, or make the run again; look: auditkit verify-run '{run.path}'",
+        )  # fmt: skip
     picture = open_image(data)
     hashed = hash_image(picture)
     bindings = _marks(run)
@@ -104,6 +121,7 @@ def _sign(publisher: Publisher, run: Run, image: dict[str, Any], training: str |
         bindings=bindings,
         watermarked=bool(_marks(run)),
         training=training,
+        training_terms=training_terms,
     )
     made = signing.sign_bytes(
         data, claim, publisher.credentials, timestamp=publisher.timestamp, where=run.image_path(image["id"])
@@ -168,13 +186,16 @@ def _there(run: Run, row: dict[str, Any]) -> bool:
     return file.is_file() and not file.is_symlink() and signing.sha256(file.read_bytes()) == row["sha256"]
 
 
-def _record(publisher: Publisher, run: Run, rows: list[dict[str, Any]], training: str | None) -> None:
+def _record(
+    publisher: Publisher, run: Run, rows: list[dict[str, Any]], training: str | None, training_terms: str
+) -> None:
     """What run.json says of it: who signed, never with what."""
     run.record["signing"] = publisher.credentials.record() | {
         "timestamped": all(row["timestamp"] for row in rows),
         "tsa": publisher.timestamp,
         "digital_source_type": source_type(SOURCE),
         "training": training,
+        "training_terms": training_terms,
         "images": len(rows),
     }
     write_json(Path(run.path) / "run.json", run.record)
