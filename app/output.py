@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,6 +23,9 @@ Progress = Callable[[int, int], None]
 
 WIDTH = 110
 
+_UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Characters that steer a terminal, turn the direction of writing, or are no text."""
+
 
 def console(*, stderr: bool = False) -> Console:
     """A console as wide as the terminal, or WIDTH columns where there is none (a pipe, a log)."""
@@ -29,6 +33,22 @@ def console(*, stderr: bool = False) -> Console:
 
     stream = sys.stderr if stderr else sys.stdout
     return Console(file=stream, width=None if stream.isatty() else WIDTH, highlight=False)
+
+
+def visible(value: Any, *, lines: bool = False) -> Any:
+    """Text, or plain data with text in it, as it may be shown: what steers a terminal is spelled out, as \\x1b.
+
+    Strangers' files can hold anything in their titles and names.
+
+    Args:
+        lines: leave line breaks and tabs as they are.
+    """
+    if isinstance(value, str):
+        kept = "\n\t" if lines else ""
+        return _UNSEEN.sub(lambda x: x[0] if x[0] in kept else x[0].encode("unicode_escape").decode(), value)
+    if isinstance(value, dict):
+        return {visible(key, lines=lines): visible(item, lines=lines) for key, item in value.items()}
+    return [visible(item, lines=lines) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def jsonable(value: Any) -> Any:
@@ -53,8 +73,10 @@ def jsonable(value: Any) -> Any:
 
 
 def print_json(value: Any) -> None:
-    """One JSON document on stdout."""
-    sys.stdout.write(json.dumps(jsonable(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    """One JSON document on stdout, in which no character steers the terminal that it is shown in."""
+    text = json.dumps(jsonable(value), indent=2, ensure_ascii=False, allow_nan=False)
+    text = _UNSEEN.sub(lambda found: found[0] if found[0] == "\n" else f"\\u{ord(found[0]):04x}", text)
+    sys.stdout.write(text + "\n")
     sys.stdout.flush()
 
 
@@ -63,17 +85,17 @@ def print_error(error: AuditkitError) -> None:
     from rich.text import Text
 
     out = console(stderr=True)
-    text = Text.assemble(("error: ", "bold red"), error.what)
+    text = Text.assemble(("error: ", "bold red"), visible(error.what, lines=True))
     for name, value in (("where", error.where), ("mend", error.mend)):
         if value is not None:
             text.append(f"\n  {name + ':':<7}", style="bold")
-            text.append(str(value))
+            text.append(visible(str(value)))
     out.print(text, soft_wrap=True)
 
 
 def say(message: str) -> None:
     """A line for the reader on stderr, where it does not disturb an answer."""
-    console(stderr=True).print(message, markup=False, soft_wrap=True)
+    console(stderr=True).print(visible(message, lines=True), markup=False, soft_wrap=True)
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str | None = None) -> Table:
@@ -87,7 +109,7 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str 
         right = heading.startswith(">")
         made.add_column(heading.removeprefix(">"), justify="right" if right else "left", overflow="fold")
     for row in rows:
-        made.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in row))
+        made.add_row(*(cell if isinstance(cell, Text) else Text(visible(str(cell), lines=True)) for cell in row))
     return made
 
 

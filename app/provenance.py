@@ -54,13 +54,13 @@ def publisher(
     store: str | Path | None = None,
     log: str | Path | None = None,
 ) -> Iterator[Publisher]:
-    """What signs images and remembers them: credentials, a manifest store, and the transparency log where there is one.
+    """What signs images and remembers them: credentials, a manifest store, and the transparency log.
 
     Args:
         cert, key, command: see `auditkit.provenance.credentials.load_credentials`.
         timestamp: URL of an RFC 3161 authority, the only use of the network.
-        store: folder of the manifest store; "" keeps none, None the default one.
-        log: folder of the transparency log; "" keeps none, None the default one if it exists.
+        store: folder of the manifest store, made where it is missing; "" keeps none, None is the default one.
+        log: folder of the transparency log, made where it is missing; "" keeps none, None is the default one.
 
     Raises:
         TrustError, ProvenanceError.
@@ -105,7 +105,7 @@ def sign(
             only that you had it before you.
         actions: further actions: "cropped", "resized".
         parent, components: images that it was made from, or that were placed into it.
-        training: "allowed", "notAllowed" or "constrained".
+        training: "allowed", "notAllowed" or "constrained", the last with `training_terms`.
         watermark: a scheme to mark the image with first, with a payload of its own: "spread" or "codec".
         sidecar: keep the manifest beside the image, in a .c2pa file.
         cert, key, command, timestamp, store, log: see `publisher`.
@@ -135,6 +135,7 @@ def sign_folder(
     progress: bool | Progress = False,
     source_type: str | None = None,
     training: str | None = None,
+    training_terms: str = "",
     watermark: str | None = None,
     watermark_key: str | None = None,
     keys: str | Path | None = None,
@@ -155,13 +156,13 @@ def sign_folder(
     from auditkit.provenance.publishing import Marker
 
     marker = None if watermark is None else Marker.load(watermark, key=watermark_key, keys=keys)
-    claim = _claim(Path(folder), source_type, (), None, training, "")
+    claim = _claim(Path(folder), source_type, (), None, training, training_terms)
     with publisher(**signer) as made, progress_bar("sign", progress) as show:
         return made.publish_folder(folder, out, claim, marker=marker, sidecar=sidecar, progress=show)
 
 
 def sign_run(run: Run | str | Path, *, progress: bool | Progress = False, training: str | None = None,
-             **signer: Any) -> pd.DataFrame:  # fmt: skip
+             training_terms: str = "", **signer: Any) -> pd.DataFrame:  # fmt: skip
     """Sign every image of a run: a manifest beside each, and copies that carry theirs in the folder `signed`.
 
     Args:
@@ -180,7 +181,7 @@ def sign_run(run: Run | str | Path, *, progress: bool | Progress = False, traini
 
     found = find_run(run)
     with publisher(**signer) as made, progress_bar("sign", progress) as show:
-        return made.publish_run(found, training=training, progress=show)
+        return made.publish_run(found, training=training, training_terms=training_terms, progress=show)
 
 
 def inspect(
@@ -281,8 +282,9 @@ def _claim(
     terms: str,
 ) -> Claim:
     from auditkit.provenance import vocabulary
-    from auditkit.provenance.manifest import Claim
+    from auditkit.provenance.manifest import Claim, check_training
 
+    check_training(training, terms)
     if source_type is not None:
         vocabulary.source_type(source_type)  # a wrong word is told before any file is touched
     for name in actions:

@@ -20,6 +20,7 @@ from auditkit.errors import AuditkitError, ImageError
 from auditkit.provenance.fingerprint import compare
 from auditkit.provenance.inspection import Inspector, Settings
 from auditkit.provenance.manifest import PDQ_ALGORITHM, watermark_algorithm
+from auditkit.provenance.recovery import MOST as COMPARED
 from auditkit.provenance.recovery import binding_value
 from auditkit.provenance.store import Entry, Store, open_store, pixels_sha256
 
@@ -175,7 +176,8 @@ def _by_content(opened: Any, looking: Inspector, data: bytes, most: int) -> Matc
         for entry in held.by_pixels(pixels_sha256(image)):
             found.setdefault(entry.label, _match(entry, 100))
         for scheme, key_id, payload in marks:
-            for entry in held.by_binding(watermark_algorithm(scheme), binding_value(key_id, payload), limit=most):
+            value = binding_value(key_id, payload)
+            for entry in held.by_binding(watermark_algorithm(scheme), value, limit=min(most, COMPARED)):
                 seen = compare(image, entry.thumbnail)
                 if seen.consistent:  # a mark alone may have been copied here
                     found.setdefault(entry.label, _match(entry, round(100 * seen.correlation)))

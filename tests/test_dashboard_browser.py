@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
@@ -11,6 +12,8 @@ from collections.abc import Iterator
 
 import pytest
 import synthetic_run
+from provenance_helpers import root_pem, signed
+from signed_run_helpers import change_pixels, scan_row, sign, trusted, write_scan
 from watermark_table_helpers import detections, make_bench, mark
 
 from app.doctor import chromium
@@ -23,6 +26,7 @@ pytestmark = [
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking"]
 # Streamlit probes these beside a deep link before it finds its root; the answer 404 is part of that.
 PROBES = ("/_stcore/health", "/_stcore/host-config")
+HOSTILE = "<b>x</b> [l](http://evil.test) www.evil.test"
 WCAG = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}}
 
 
@@ -33,6 +37,10 @@ def run(tmp_path_factory) -> Run:
     make_bench(folder.parent / "watermark-bench")
     made = mark(synthetic_run.make_run(folder, images_per_prompt=12))
     made.write_watermarks(detections(made, present=0.9))
+    change_pixels(sign(made), 0, 4)
+    trusted(folder.parent / "home" / "trust")
+    data = signed(title=HOSTILE, parent=(HOSTILE, signed(seed=1).data)).data
+    write_scan(folder.parent / "verdicts.parquet", [scan_row(folder.parent, "a.png", data)])
     return made
 
 
@@ -42,7 +50,10 @@ def address(run: Run) -> Iterator[str]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "app", "dashboard", "--no-browser", "--port", str(port)]
-    server = subprocess.Popen([*command, "--runs", str(run.path.parent)], stderr=subprocess.DEVNULL)
+    home = run.path.parent.parent / "home"
+    environment = os.environ | {"AUDITKIT_HOME": str(home), "AUDITKIT_KEYS": str(home / "keys.json")}
+    command += ["--runs", str(run.path.parent)]
+    server = subprocess.Popen(command, stderr=subprocess.DEVNULL, env=environment)
     try:
         url = f"http://127.0.0.1:{port}"
         _wait(f"{url}/_stcore/health")
@@ -73,7 +84,7 @@ def open_view(page, url: str) -> None:
     page.locator('[data-testid="stApp"][data-test-script-state="notRunning"]').wait_for(timeout=30_000)
 
 
-@pytest.mark.parametrize("path", ["", "bias", "measures", "watermarks", "gallery", "image"])
+@pytest.mark.parametrize("path", ["", "bias", "measures", "watermarks", "provenance", "gallery", "image"])
 def test_every_view_opens_cleanly_and_is_accessible(page, address, run, path):
     open_view(page, f"{address}/{path}?run={run.path.name}")
     assert_clean(page)
@@ -83,6 +94,40 @@ def test_every_view_opens_cleanly_and_is_accessible(page, address, run, path):
 def test_every_part_of_the_watermarks_opens_cleanly_and_is_accessible(page, address, part):
     open_view(page, f"{address}/watermarks?part={part.replace(' ', '+')}")
     page.get_by_text("Share of marked images" if part != "Keys" else "Ids may be shown").wait_for()
+    assert_clean(page)
+
+
+@pytest.mark.parametrize(
+    ("part", "text"),
+    [("A scan", "1 file"), ("In a run", "58 of these 60 copies verify"), ("Trust", "Lists in force"),
+     ("Disclosure", "no legal advice")],
+)  # fmt: skip
+def test_every_part_of_provenance_opens_cleanly_and_is_accessible(page, address, run, part, text):
+    open_view(page, f"{address}/provenance?part={part.replace(' ', '+')}&run={run.path.name}")
+    page.get_by_text(text).first.wait_for()
+    assert_clean(page)
+
+
+def test_an_upload_gets_its_card_and_stays_blurred_until_it_is_asked_for(page, address):
+    open_view(page, f"{address}/provenance")
+    page.get_by_text("Whom to trust, and as of when").click()
+    files = page.locator("input[type=file]")
+    files.nth(1).set_input_files([{"name": "roots.pem", "mimeType": "text/plain", "buffer": root_pem().encode()}])
+    data = signed(title="second.png", parent=("first.png", signed(seed=1).data)).data
+    files.nth(0).set_input_files([{"name": "a.png", "mimeType": "image/png", "buffer": data}])
+    page.get_by_text("C2PA: Signed, trusted, unchanged").wait_for(timeout=30_000)
+    page.get_by_alt_text("What the file was made from: second.png").wait_for()
+    assert page.get_by_alt_text("The upload, blurred").count() == 1
+    assert_clean(page)
+    page.get_by_text("as it is", exact=True).click()
+    page.get_by_alt_text("The upload", exact=True).wait_for()
+
+
+def test_a_deep_link_opens_the_card_of_a_row_and_a_strangers_text_stays_text(page, address):
+    open_view(page, f"{address}/provenance?part=A+scan&file=a.png")
+    page.get_by_text("Signed and unchanged, by somebody unknown").last.wait_for()
+    page.get_by_alt_text("<b>x</b> [l](http://evil.test)").wait_for()
+    assert page.locator('[data-testid="stMain"] a[href*="evil"]').count() == 0
     assert_clean(page)
 
 

@@ -28,6 +28,13 @@ TINY_UNET: dict[str, Any] = {
 TINY_TEXT: dict[str, Any] = {
     "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "projection_dim": 16,
 }  # fmt: skip
+TINY_TINY: dict[str, Any] = {
+    "encoder_block_out_channels": (8, 8, 8),
+    "decoder_block_out_channels": (8, 8, 8),
+    "num_encoder_blocks": (1, 1, 1),
+    "num_decoder_blocks": (1, 1, 1),
+}
+TINY_TRANSFORMER: dict[str, Any] = {"hidden_size": 32, "num_heads": 2, "depth": 2, "axes_dim": [8, 8]}
 
 
 def schedule(steps: int = 2, **changes: Any) -> Schedule:
@@ -96,7 +103,8 @@ def write_planted(path: Path) -> Path:
 
 def shrink(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the trained architectures tiny."""
-    from generators.training import autoencoder, clip, generator
+    from generators.training import autoencoder, clip, flow, generator
+    from generators.training import tiny as tiny_autoencoder
 
     monkeypatch.setattr(autoencoder, "CONFIG", autoencoder.CONFIG | TINY_VAE)
     monkeypatch.setattr(generator, "UNET", TINY_UNET)
@@ -106,6 +114,8 @@ def shrink(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     monkeypatch.setattr(clip, "TEXT", {"context_length": 32, "width": 16, "heads": 2, "layers": 1})
     monkeypatch.setattr(clip, "EMBED", 16)
+    monkeypatch.setattr(tiny_autoencoder, "CONFIG", tiny_autoencoder.CONFIG | TINY_TINY)
+    monkeypatch.setattr(flow, "TRANSFORMER", flow.TRANSFORMER | TINY_TRANSFORMER)
 
 
 def tiny_vae(folder: Path) -> Path:

@@ -40,6 +40,10 @@ COLORS = {
 }  # fmt: skip
 
 
+DEPTH = 12
+"""Generations of ingredients that the card shows; the JSON has all."""
+
+
 def register(app: typer.Typer) -> None:
     """Mount this theme's verbs."""
     panel = "Mark and trace"
@@ -117,6 +121,7 @@ def card(found: dict[str, Any]) -> RenderableType:
     from rich.panel import Panel
     from rich.text import Text
 
+    found = output.visible(found)
     c2pa = found["c2pa"]
     parts: list[RenderableType] = [
         *_part("C2PA", c2pa["verdict"], c2pa["sentence"], COLORS.get(c2pa["verdict"], "default")),
@@ -174,20 +179,23 @@ def _graph(graph: dict[str, Any]) -> list[RenderableType]:
     if active is None or not graph["edges"]:
         return []
 
-    def grow(tree: Tree, label: str, seen: frozenset[str]) -> None:
+    shown: set[str] = set()  # each manifest's own ingredients are shown once: a forged graph may go round, or explode
+
+    def grow(tree: Tree, label: str, depth: int) -> None:
+        shown.add(label)
         for edge in graph["edges"]:
             if edge["from"] == label:
                 wrong = f"  {', '.join(edge['codes'])}" if edge["codes"] else ""
                 below = nodes.get(edge["to"])
                 by = f", by {below['signer'] or 'unknown'}" if below else ", without a manifest"
                 branch = tree.add(Text(f"{edge['relationship']}: {edge['title'] or 'untitled'}{by}{wrong}"))
-                if below and edge["to"] not in seen:
-                    grow(branch, edge["to"], seen | {edge["to"]})
+                if below and edge["to"] not in shown and depth < DEPTH:
+                    grow(branch, edge["to"], depth + 1)
 
     root = Tree(
         Text(f"  {nodes[active]['title'] or 'this file'}: {', '.join(nodes[active]['actions']) or 'no actions'}")
     )
-    grow(root, active, frozenset({active}))
+    grow(root, active, 1)
     return [root]
 
 
@@ -199,7 +207,7 @@ def _show_scan(table: pd.DataFrame, data: dict[str, Any]) -> None:
     screen.print(output.table(["C2PA", ">files", ""], rows))
     bad = table[table["error"] != ""]
     if len(bad):
-        cells = bad[["file", "error"]].head(20).itertuples(index=False)
+        cells = output.visible(list(bad[["file", "error"]].head(20).itertuples(index=False)))
         screen.print(output.table(["file", "could not be read"], cells, title=f"{len(bad)} with an error (first 20)"))
     screen.print(
         f"{data['watermarks']:,} with a watermark of your keys, {data['hash_matches']:,} in a hash bank, of "

@@ -17,6 +17,7 @@ from app.commands.signing import (
     NoLogOption,
     NoStoreOption,
     StoreOption,
+    TermsOption,
     TimestampOption,
     TrainingOption,
 )
@@ -85,6 +86,7 @@ def generate(
     sign_with: CommandOption = None,
     tsa: TimestampOption = None,
     training: TrainingOption = None,
+    training_terms: TermsOption = "",
     store: StoreOption = None,
     no_store: NoStoreOption = False,
     log: LogOption = None,
@@ -97,9 +99,16 @@ def generate(
     }  # fmt: skip
     if spec is None and plan is None:
         raise SpecError("nothing says what to generate", where="auditkit generate", mend="name a spec, or --plan FILE")
+    idle = {"--cert": cert, "--sign-key": sign_key, "--sign-with": sign_with, "--tsa": tsa, "--training": training,
+            "--training-terms": training_terms}  # fmt: skip
+    if not sign and any(idle.values()):
+        given = " and ".join(name for name, value in idle.items() if value)
+        raise SpecError(f"{given}: nothing is signed", where="auditkit generate", mend="add --sign, or leave it out")
     if sign:  # a wrong certificate is told before the images are made
         from auditkit.provenance.credentials import load_credentials
+        from auditkit.provenance.manifest import check_training
 
+        check_training(training, training_terms)
         load_credentials(cert, sign_key, command=sign_with)
     mark = None
     if watermark is not None:
@@ -121,7 +130,7 @@ def generate(
         progress=True,
     )
     if sign:
-        provenance.sign_run(run, training=training, progress=True, **signer)
+        provenance.sign_run(run, training=training, training_terms=training_terms, progress=True, **signer)
     return _made(run)
 
 

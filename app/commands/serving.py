@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 from pathlib import Path
 from typing import Annotated
 
@@ -57,9 +59,24 @@ def serve(
     from app.service import create_app
 
     service = create_app(store, keys="" if no_watermark else None if keys is None else str(keys))
-    output.say(f"Serving at http://{host}:{port} (documentation: /docs). Ctrl+C stops it.")
-    uvicorn.run(service, host=host, port=port, log_level="warning")
+    with _listening(host, port) as door:
+        port = door.getsockname()[1]
+        shown = f"[{host}]" if ":" in host else host
+        output.say(f"Serving at http://{shown}:{port} (documentation: /docs). Ctrl+C stops it.")
+        with contextlib.suppress(KeyboardInterrupt):  # raised once more when all is closed
+            uvicorn.Server(uvicorn.Config(service, log_level="warning")).run(sockets=[door])
     return Answer({"host": host, "port": port, "stopped": True}, lambda: output.say("Stopped."))
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    """A socket at that address, opened here so that port 0 becomes a port that can be told."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        raise ProvenanceError(
+            f"nothing can listen there: {error.strerror}", where=f"{host}:{port}", mend="name another --port or --host"
+        ) from None
 
 
 def list_(
@@ -99,4 +116,7 @@ def export(
     if out.exists():
         raise ProvenanceError("there is a file already", where=out, mend="name another file")
     write_atomic(out, entry.manifest)
-    return Answer(entry.row() | {"out": out}, lambda: output.console().print(f"{out}: {entry.title}", soft_wrap=True))
+    said = output.visible(f"{out}: {entry.title}")
+    return Answer(
+        entry.row() | {"out": out}, lambda: output.console().print(said, soft_wrap=True, markup=False)
+    )  # fmt: skip

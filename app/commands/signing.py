@@ -39,6 +39,7 @@ NoLogOption = Annotated[bool, typer.Option("--no-log", help="Write nothing into 
 TrainingOption = Annotated[
     str | None, typer.Option(help="AI training and data mining: allowed, notAllowed or constrained.")
 ]
+TermsOption = Annotated[str, typer.Option(help="Where the terms of a constrained use stand.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -105,7 +106,7 @@ def sign(
     prompt: Annotated[str | None, typer.Option(help="The prompt; only its salted hash is written.")] = None,
     seed: Annotated[int | None, typer.Option(help="The seed.")] = None,
     training: TrainingOption = None,
-    training_terms: Annotated[str, typer.Option(help="Where the terms of a constrained use stand.")] = "",
+    training_terms: TermsOption = "",
     watermark: Annotated[
         str | None, typer.Option(help="Mark it first, with a payload of its own: spread, codec.")
     ] = None,
@@ -140,26 +141,35 @@ def sign(
         "log": "" if no_log else log,
     }  # fmt: skip
     path = Path(target)
+    permission: dict[str, Any] = {"training": training, "training_terms": training_terms}
+    marking: dict[str, Any] = {"watermark": watermark, "watermark_key": watermark_key, "keys": keys}
+    of_one = {"--action": action, "--parent": parent, "--ingredient": ingredient, "--generator": generator,
+              "--generator-version": generator_version, "--weights-sha256": weights_sha256, "--prompt": prompt,
+              "--seed": seed is not None, "--in-place": in_place, "--overwrite": overwrite}  # fmt: skip
     run = _run(target, runs)
     if run is not None:
-        return _run_answer(run, signer, training)
-    marking: dict[str, Any] = {"watermark": watermark, "watermark_key": watermark_key, "keys": keys}
+        of_files = {"--out": out, "--source-type": source_type, "--watermark": watermark, "--sidecar": sidecar}
+        _refuse("a run, which knows what made its images", of_one | of_files)
+        return _run_answer(run, signer, permission)
     if path.is_dir():
+        _refuse("a folder", of_one)
         if out is None:
             raise ProvenanceError(
                 "nothing says where the signed images go", where=path, mend="name a folder: --out signed"
             )
         table = provenance.sign_folder(
-            path, out, source_type=source_type, training=training, sidecar=sidecar, progress=True, **marking, **signer
+            path, out, source_type=source_type, sidecar=sidecar, progress=True, **permission, **marking, **signer
         )
         return _folder_answer(table, out)
     from auditkit.provenance.manifest import Generation
 
+    if in_place and out is not None:
+        raise ProvenanceError("--in-place and --out contradict each other", where=out, mend="leave one of them out")
     known = Generation(generator, generator_version, weights_sha256, seed, prompt=prompt)
     done = provenance.sign(
         path, path if in_place else out, source_type=source_type, actions=action, parent=parent, components=ingredient,
-        generation=None if known == Generation() else known, training=training, training_terms=training_terms,
-        sidecar=sidecar, overwrite=overwrite or in_place, **marking, **signer,
+        generation=None if known == Generation() else known, sidecar=sidecar, overwrite=overwrite or in_place,
+        **permission, **marking, **signer,
     )  # fmt: skip
 
     def show() -> None:
@@ -179,6 +189,13 @@ def sign(
     return Answer(dataclasses.asdict(done), show)
 
 
+def _refuse(what: str, options: dict[str, Any]) -> None:
+    """Raise ProvenanceError where options were given that would do nothing: nobody should think that they had."""
+    given = [name for name, value in options.items() if value]
+    if given:
+        raise ProvenanceError(f"{' and '.join(given)} cannot be used with {what}", mend="leave it out")
+
+
 def _run(target: str, runs: Path) -> Any:
     path = Path(target)
     if path.is_file() or (path.is_dir() and not (path / "run.json").exists()):
@@ -188,9 +205,9 @@ def _run(target: str, runs: Path) -> Any:
     return api.find_run(target, folder=runs)
 
 
-def _run_answer(run: Any, signer: dict[str, Any], training: str | None) -> Answer:
-    table = provenance.sign_run(run, training=training, progress=True, **signer)
-    record = run.record["signing"]
+def _run_answer(run: Any, signer: dict[str, Any], permission: dict[str, Any]) -> Answer:
+    table = provenance.sign_run(run, progress=True, **permission, **signer)
+    record = run.record.get("signing") or {"signer": table["signer"].iloc[0]}  # killed before it, and sealed
 
     def show() -> None:
         screen = output.console()

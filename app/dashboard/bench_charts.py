@@ -222,4 +222,4 @@ def _origin(bench: Bench, name: str) -> None:
     commands = [str(each) for each in bench.record.get("commands", [])]
     if commands:
         st.caption("The commands that made it:")
-        st.code("\n".join(commands), language="bash", wrap_lines=True)
+        st.code("\n".join(commands), language=None, wrap_lines=True)

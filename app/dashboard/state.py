@@ -22,7 +22,10 @@ RUN = "run"
 """The query parameter, and session key, that says which run is looked at."""
 
 _PAGES = "_pages"
-_TABLES = ("run.json", "images.parquet", "measurements.parquet", "watermarks.parquet", "SEAL", "scores/*.parquet")
+_TABLES = (
+    "run.json", "images.parquet", "measurements.parquet", "watermarks.parquet", "provenance.parquet", "SEAL",
+    "scores/*.parquet",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

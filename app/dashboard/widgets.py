@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import shlex
+import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
@@ -41,7 +43,7 @@ def no_runs() -> None:
     st.info("There is no finished run in this folder yet. Make one, then reload this page:")
     st.code(
         f"auditkit audit occupations --generator personas --out {shlex.quote(str(state.runs_folder()))}",
-        "bash",
+        None,
     )
 
 
@@ -64,7 +66,7 @@ def commands(heading: str, *each: Sequence[str]) -> None:
     """Commands to copy, one for each list of arguments."""
     st.caption(heading)
     text = "\n".join(shlex.join(["auditkit", *arguments]) for arguments in each)
-    st.code(text, language="bash", wrap_lines=True)
+    st.code(text, language=None, wrap_lines=True)  # the colours of highlighted options are too pale to read
 
 
 def sentences(said: Sequence[str]) -> None:
@@ -73,7 +75,24 @@ def sentences(said: Sequence[str]) -> None:
 
 
 def plain(text: str) -> str:
-    """Text that Markdown must not read anything into."""
-    for sign in "\\`*_[]$<:#":
+    """Text that Markdown must not read anything into, no links that it would make of an address either."""
+    for sign in "\\`*_[]$<:#~|@":
         text = text.replace(sign, "\\" + sign)
-    return text
+    return re.sub(r"(www)\.", r"\1\\.", text, flags=re.IGNORECASE)
+
+
+def clean(text: object, *, longest: int = 300) -> str:
+    """Text from a stranger's file as one line: no control characters, nothing that turns the direction of reading."""
+    kept = "".join(each if _harmless(each) else " " for each in str(text)[: 4 * longest])
+    line = " ".join(kept.split())
+    return line if len(line) <= longest else line[: longest - 1] + "…"
+
+
+def stranger(text: object, *, longest: int = 300) -> str:
+    """A stranger's text for Markdown: `clean`, then `plain`."""
+    return plain(clean(text, longest=longest)).replace(">", "\\>")
+
+
+def _harmless(sign: str) -> bool:
+    kind = unicodedata.category(sign)
+    return kind[0] != "C" or sign in "\u200c\u200d"  # joiners, which scripts and emoji need

@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from auditkit.errors import TrustError
+from auditkit.provenance.reading import EKU
 
 if TYPE_CHECKING:
     from cryptography import x509
 
 BEGIN = b"-----BEGIN CERTIFICATE-----"
+NOT_CLAIMS = ("1.3.6.1.5.5.7.3.8", "1.3.6.1.5.5.7.3.9", "2.5.29.37.0")
+"""Key purposes that no signer of claims may have: time stamping, OCSP signing, any."""
 
 
 def read_certificates(source: str | Path | bytes) -> list[x509.Certificate]:
@@ -30,7 +33,7 @@ def read_certificates(source: str | Path | bytes) -> list[x509.Certificate]:
     if BEGIN not in data:
         try:
             return [x509.load_der_x509_certificate(data)]
-        except ValueError:
+        except (ValueError, x509.InvalidVersion):
             private = b"PRIVATE KEY" in data
             what = "this is a private key, not a certificate" if private else "the file holds no certificate"
             raise TrustError(what, where=where, mend=mend) from None
@@ -39,7 +42,7 @@ def read_certificates(source: str | Path | bytes) -> list[x509.Certificate]:
         body = part.split(b"-----END CERTIFICATE-----")[0]
         try:
             found.append(x509.load_pem_x509_certificate(BEGIN + body + b"-----END CERTIFICATE-----\n"))
-        except ValueError as error:
+        except (ValueError, x509.InvalidVersion) as error:
             raise TrustError(f"certificate {number} cannot be read: {error}", where=where, mend=mend) from None
     return found
 
@@ -69,10 +72,10 @@ def common_name(name: x509.Name) -> str:
 
 
 def check_chain(chain: list[x509.Certificate], now: datetime, where: str | Path) -> None:
-    """Hold a signing chain, end entity first, together: each is issued by the next, and all are valid now.
+    """Hold a signing chain together, end entity first: each is issued by the next, all are valid, the first may sign.
 
     Raises:
-        TrustError: it is out of order, self-signed, expired or not yet valid.
+        TrustError: it is out of order, self-signed, expired, not yet valid, or made for another purpose.
     """
     for certificate, issuer in pairwise(chain):
         try:
@@ -101,6 +104,29 @@ def check_chain(chain: list[x509.Certificate], now: datetime, where: str | Path)
                 f"the certificate '{named}' is not valid before {certificate.not_valid_before_utc:%Y-%m-%d %H:%M} UTC",
                 where=where, mend="wait, or check this machine's clock",
             )  # fmt: skip
+
+    if not may_sign(chain[0]):
+        raise TrustError(
+            f"the certificate '{common_name(chain[0].subject)}' was not issued for signing claims", where=where,
+            mend="its extended key usage must be C2PA claim signing, document signing or email protection",
+        )  # fmt: skip
+
+
+def may_sign(certificate: x509.Certificate) -> bool:
+    """Whether it was issued for signing claims: one of C2PA's purposes, and not for stamping times or for OCSP."""
+    purposes = _purposes(certificate)
+    return bool(purposes.intersection(EKU)) and not purposes.intersection(NOT_CLAIMS)
+
+
+def _purposes(certificate: x509.Certificate) -> set[str]:
+    """The extended key usages, as OIDs; none where there is no such extension or it cannot be read."""
+    from cryptography import x509
+
+    try:
+        found = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    except (x509.ExtensionNotFound, ValueError):
+        return set()
+    return {each.dotted_string for each in found}
 
 
 def _bytes(path: Path) -> bytes:

@@ -128,6 +128,7 @@ def _by_key(
     path: Path, certificate: x509.Certificate, algorithm: str, cert: str | Path
 ) -> tuple[Callable[[bytes], bytes], bytes]:
     """What signs with the key of that file, and the key in PEM without passphrase."""
+    from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives import serialization as form
 
     try:
@@ -148,7 +149,7 @@ def _by_key(
     except TypeError:  # a passphrase is missing, or given for a key without one
         what = "the private key is not encrypted" if passphrase else "the private key needs its passphrase"
         raise TrustError(what, where=path, mend=f"{'unset' if passphrase else 'set'} ${PASSPHRASE}") from None
-    except ValueError:  # never the error's own text
+    except (ValueError, UnsupportedAlgorithm):  # never the error's own text
         raise TrustError(
             "the private key cannot be read: damaged, of another form, or another passphrase", where=path,
             mend="give PKCS #8 in PEM",
@@ -182,22 +183,38 @@ def _signer(private: Any, algorithm: str) -> Callable[[bytes], bytes]:
 
 
 def _by_command(command: str) -> Callable[[bytes], bytes]:
-    arguments = shlex.split(command)
+    try:
+        arguments = shlex.split(command)
+    except ValueError as error:
+        raise TrustError(f"the command that signs cannot be read: {error}", mend="close its quotes") from None
+    if not arguments:
+        raise TrustError("the command that signs is empty", mend="name a program (--sign-with)")
 
     def sign(data: bytes) -> bytes:
         try:
-            done = subprocess.run(arguments, input=data, capture_output=True, timeout=COMMAND_SECONDS, check=True)
-        except (OSError, subprocess.SubprocessError) as error:
-            raise TrustError(
-                f"the command that signs failed: {error}", where=command,
-                mend="it gets the bytes on standard input and must print the raw signature",
-            ) from None  # fmt: skip
+            done = subprocess.run(arguments, input=data, capture_output=True, timeout=COMMAND_SECONDS)
+        except subprocess.TimeoutExpired:
+            raise _command_error(f"gave nothing within {COMMAND_SECONDS} s", command) from None
+        except (OSError, ValueError) as error:
+            raise _command_error(f"cannot be started: {getattr(error, 'strerror', None) or error}", command) from None
+        if done.returncode:
+            said = done.stderr.decode(errors="replace").strip().splitlines()
+            why = f": {said[-1]}" if said else ""
+            raise _command_error(f"failed with exit code {done.returncode}{why}", command)
         return done.stdout
 
     return sign
 
 
-def _check_signs(sign: Callable[[bytes], bytes], algorithm: str, public: Any, where: str) -> None:
+def _command_error(what: str, command: str) -> TrustError:
+    """Names the program alone: its arguments may hold a PIN."""
+    return TrustError(
+        f"the command that signs {what}", where=shlex.split(command)[0],
+        mend="it gets the bytes on standard input and must print the raw signature",
+    )  # fmt: skip
+
+
+def _check_signs(sign: Callable[[bytes], bytes], algorithm: str, public: Any, command: str) -> None:
     """Raise TrustError where what `sign` gives is no signature of this certificate's key."""
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives.asymmetric import ec, padding
@@ -212,13 +229,15 @@ def _check_signs(sign: Callable[[bytes], bytes], algorithm: str, public: Any, wh
         elif algorithm == "ps256":
             public.verify(signature, probe, padding.PSS(mgf=padding.MGF1(SHA256()), salt_length=32), SHA256())
         else:
-            half = len(signature) // 2
+            half = (public.curve.key_size + 7) // 8
+            if len(signature) != 2 * half:
+                raise ValueError("not r and s at full length")
             r, s = int.from_bytes(signature[:half], "big"), int.from_bytes(signature[half:], "big")
             digest: HashAlgorithm = {"es256": SHA256(), "es384": SHA384(), "es512": SHA512()}[algorithm]
             public.verify(encode_dss_signature(r, s), probe, ec.ECDSA(digest))
     except (InvalidSignature, ValueError):
         raise TrustError(
-            "the command's signature does not belong to the certificate", where=where,
+            "the command's signature does not belong to the certificate", where=shlex.split(command)[0],
             mend=f"it must print the raw {algorithm} signature (of ECDSA r and s, each at full length)",
         ) from None  # fmt: skip
 

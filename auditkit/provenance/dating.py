@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
+from auditkit.provenance.codes import CREDENTIAL_REVOKED
 from auditkit.provenance.jumbf import signing_chain
 from auditkit.provenance.sentences import sentence
 from auditkit.provenance.trust import chains_to
@@ -18,7 +19,7 @@ def as_of(verdict: Verdict, store: bytes, anchors: str, when: datetime) -> Verdi
     """The verdict that the credentials had on a date.
 
     A timestamp that was trusted when the verdict was made keeps the certificate's validity at signing; without one,
-    the certificate must be valid on the date itself.
+    the certificate must be valid on the date itself. One that was revoked stays so on any date.
 
     Args:
         store: the manifest store's bytes.
@@ -27,11 +28,15 @@ def as_of(verdict: Verdict, store: bytes, anchors: str, when: datetime) -> Verdi
     if verdict.verdict not in DATED or verdict.signer is None:
         return verdict
     note = f"Judged as of {when:%Y-%m-%d}."
+    if any(code in CREDENTIAL_REVOKED for code in verdict.codes):  # when it was, and why, is not known here
+        return replace(verdict, notes=(*verdict.notes, note))
     signer = verdict.signer
     signed = _parsed(signer.signed_at)
     starts, ends = _parsed(signer.valid_from), _parsed(signer.valid_to)
     moment = signed if signed is not None and verdict.verdict != "expired" else when
-    if starts is None or ends is None or not starts <= moment <= ends:
+    if starts is not None and moment < starts:
+        name, codes = "expired", ("auditkit.credential.early",)
+    elif starts is None or ends is None or moment > ends:
         name, codes = "expired", ("signingCredential.expired",)
     elif chains_to(signing_chain(store, verdict.label), anchors, moment):
         name, codes = "trusted", ("signingCredential.trusted",)
@@ -40,8 +45,6 @@ def as_of(verdict: Verdict, store: bytes, anchors: str, when: datetime) -> Verdi
     notes = [*verdict.notes, note]
     if signed is not None and signed > when:
         notes.append("Its timestamp says that it was signed after that date.")
-    if name == "expired" and starts is not None and moment < starts:
-        notes.append("The certificate was not valid yet on that date.")
     return replace(
         verdict, verdict=name, codes=codes, sentence=sentence(name, signer=signer, codes=codes), notes=tuple(notes)
     )

@@ -22,8 +22,11 @@ PART = 0.80
 """Correlation with a part of it: higher, since the best of many places is taken."""
 DIFFERENT = 0.50
 """Below it, at every place and scale that was tried, it is another picture."""
-SCALES = np.geomspace(1.0, 0.4, 19)
+SCALES = np.geomspace(1.0, 0.35, 22)
 """Share of the thumbnail's side that a cropped picture may show."""
+STEP = 0.05
+"""Between two of them; the best is searched around more finely."""
+EDGE = 3
 
 FINE, COARSE = 0.7, 3.0
 """Scales, in pixels of the thumbnail, between which pictures are compared."""
@@ -71,7 +74,11 @@ def compare(image: Image.Image, kept: bytes, *, parts: bool = True) -> Compariso
         return Comparison("same", whole[0], whole[1])
     if not parts:
         return Comparison("different" if whole[0] < DIFFERENT else "unclear", *whole)
-    best = max(((*_best_place(_turned(small, form), original), form) for form in FORMS), key=lambda each: each[0])
+    best = max(
+        ((*_best_place(_turned(small, form), original, SCALES), form) for form in FORMS), key=lambda each: each[0]
+    )
+    near = best[1] * np.linspace(1 - STEP, 1 + STEP, 7)
+    best = max(best, (*_best_place(_turned(small, best[2]), original, near), best[2]), key=lambda each: each[0])
     if best[0] >= PART:
         return Comparison("part", best[0], best[2], best[1])
     return Comparison("different" if best[0] < DIFFERENT else "unclear", best[0], best[2], best[1])
@@ -89,17 +96,19 @@ FORMS = {
 }
 
 
-def _best_place(part: Image.Image, original: NDArray[np.float32]) -> tuple[float, float]:
+def _best_place(part: Image.Image, original: NDArray[np.float32], scales: NDArray[np.float64]) -> tuple[float, float]:
     """Correlation at the best place and scale, and the share of the original that is shown there."""
     height, width = original.shape
     best = (-1.0, 1.0)
-    for scale in SCALES:
+    for scale in scales:
         # The part's longer side relative to the frame decides how far it can be scaled up within it.
         fit = scale * min(width / part.width, height / part.height)
         w, h = max(8, round(part.width * fit)), max(8, round(part.height * fit))
         if w > width or h > height:
             continue
         template = _resized(part, (h, w))
+        if min(template.shape) > 6 * EDGE:  # near its edge the part lacks what the original had beyond it
+            template = template[EDGE:-EDGE, EDGE:-EDGE]
         if template.std() < 0.5:
             continue
         found = float(_matched(original, template).max())

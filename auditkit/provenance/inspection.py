@@ -107,7 +107,7 @@ class Inspector:
         """
         path = Path(path)
         data = read_file(path)
-        return self.inspect_bytes(data, name=str(path), sidecar=_sidecar(path, data))
+        return self.inspect_bytes(data, name=printable(path), sidecar=_sidecar(path))
 
     def inspect_bytes(self, data: bytes, *, name: str = "bytes", sidecar: bytes | None = None) -> Inspection:
         """`inspect` for a file's bytes.
@@ -304,6 +304,11 @@ def detector_part() -> dict[str, Any]:
     }
 
 
+def printable(path: str | Path) -> str:
+    """A path as text that can be written anywhere; bytes of a name that are no UTF-8 stand as \\udcff."""
+    return str(path).encode("utf-8", "backslashreplace").decode()
+
+
 def read_file(path: Path) -> bytes:
     """A plain file's bytes.
 
@@ -329,11 +334,20 @@ def read_file(path: Path) -> bytes:
     return data
 
 
-def _sidecar(path: Path, data: bytes) -> bytes | None:
-    """The manifest beside a file: `picture.c2pa` or `picture.png.c2pa`. A link out of its folder is not followed."""
-    for beside in (sidecar_path(path), path.with_name(path.name + ".c2pa")):
-        if beside != path and beside.is_file() and not beside.is_symlink() and beside.stat().st_size <= MAX_BYTES:
-            held = beside.read_bytes()
+def sidecar_paths(path: Path) -> tuple[Path, Path]:
+    """Where the manifest beside a file may lie, the first choice first."""
+    return sidecar_path(path), path.with_name(path.name + ".c2pa")
+
+
+def _sidecar(path: Path) -> bytes | None:
+    """The manifest beside a file: `picture.c2pa` or `picture.png.c2pa`. Links are not followed.
+
+    Raises:
+        ImageError: there is one and it cannot be read: nobody may say then that there is no manifest.
+    """
+    for beside in sidecar_paths(path):
+        if beside != path and beside.is_file() and not beside.is_symlink() and 0 < beside.stat().st_size <= MAX_BYTES:
+            held = read_file(beside)
             if media_type(held) == SIDECAR:
                 return held
     return None

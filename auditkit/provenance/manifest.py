@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -153,7 +154,27 @@ def weights_hash(weights: dict[str, str]) -> str | None:
     return hashlib.sha256("".join(f"{name} {weights[name]}\n" for name in sorted(weights)).encode()).hexdigest()
 
 
+def check_training(training: str | None, terms: str = "") -> None:
+    """
+    Raises:
+        ProvenanceError: no such permission, or a constrained one without its terms.
+    """
+    if training is not None and training not in PERMISSIONS:
+        raise ProvenanceError(
+            f"'{training}' is no permission", where="training", mend=f"use one of: {', '.join(PERMISSIONS)}"
+        )
+    if training == "constrained" and not terms:
+        raise ProvenanceError(
+            "a constrained use needs its terms", where="training", mend="say where the terms are (--training-terms)"
+        )
+
+
 def _generation(known: Generation) -> tuple[dict[str, Any], str]:
+    if known.weights_sha256 is not None and not re.fullmatch(r"[0-9a-f]{64}", known.weights_sha256):
+        raise ProvenanceError(
+            "the weights' hash is no sha256", where=f"weights_sha256={known.weights_sha256}",
+            mend="give 64 hex digits, lower case: sha256sum FILE",
+        )  # fmt: skip
     data: dict[str, Any] = {
         "generator": known.generator, "version": known.version, "weights_sha256": known.weights_sha256,
         # As text: a 64-bit seed is no JSON number that every reader keeps.
@@ -168,13 +189,6 @@ def _generation(known: Generation) -> tuple[dict[str, Any], str]:
 
 
 def _training(claim: Claim) -> dict[str, Any]:
-    if claim.training not in PERMISSIONS:
-        raise ProvenanceError(
-            f"'{claim.training}' is no permission", where="training", mend=f"use one of: {', '.join(PERMISSIONS)}"
-        )
-    if claim.training == "constrained" and not claim.training_terms:
-        raise ProvenanceError(
-            "a constrained use needs its terms", where="training", mend="say where the terms are (--training-terms)"
-        )
+    check_training(claim.training, claim.training_terms)
     entry = {"use": claim.training} | ({"constraint_info": claim.training_terms} if claim.training_terms else {})
     return {"label": "cawg.training-mining", "data": {"entries": {f"cawg.{use}": entry for use in USES}}}

@@ -27,7 +27,7 @@ VERSION = 1
 ATTRIBUTE = "c2pa"
 HOLDS = ("trusted", "valid-untrusted")
 """Verdicts under which the signature fits and neither image nor manifest was changed."""
-NO_LISTS = "no trust list is kept here, so that every signer is unknown: auditkit trust import NAME FILE"
+NO_LISTS = "no trust list is kept here, so that every signer is unknown (auditkit trust import NAME FILE)"
 CHECKS = [
     "id", "verdict", "holds", "trusted", "why", "signer", "issuer", "valid_from", "valid_to", "development",
 ]  # fmt: skip
@@ -56,15 +56,18 @@ class Provenance:
             TableError: none of the images is signed, or there is no such axis.
         """
         if self.applies(run, options):
-            raise TableError(
-                "none of the images is signed", where=run.path, mend=f"auditkit sign {run.path}"
-            )  # fmt: skip
-        layout = Layout.read(run, options)
-        checks = check_run(run).set_index("id").reindex(layout.images["id"])
-        return table(adjust(_Study(layout, checks, bool(trust.lists()), max(options.min_n, 2)).rows()))
+            raise TableError("none of the images is signed", where=run.path, mend=f"auditkit sign {run.path}")
+        return measured(run, options, check_run(run))
 
 
 provenance = Provenance()
+
+
+def measured(run: Run, options: Options, checks: pd.DataFrame) -> pd.DataFrame:
+    """The measure's rows, from the copies as `check_run` found them."""
+    layout = Layout.read(run, options)
+    ordered = checks.set_index("id").reindex(layout.images["id"])
+    return table(adjust(_Study(layout, ordered, bool(trust.lists()), max(options.min_n, 2)).rows()))
 
 
 def check_run(run: Run, *, anchors: str | None = None) -> pd.DataFrame:
@@ -97,20 +100,20 @@ def _check(folder: Path, row: dict[Any, Any], anchors: str) -> dict[str, Any]:
     made |= {"id": row["id"], "holds": False, "trusted": False, "development": False}
     path = _copy_path(folder, row["path"])
     if path is None:
-        return made | {"why": f"the copy that the run names lies outside its folder {FOLDER}"}
+        return made | {"why": f"The copy that the run names lies outside its folder {FOLDER}"}
     try:
         data = read_file(path)
     except AuditkitError as error:
         missing = not path.exists()
-        return made | {"why": "the signed copy is missing" if missing else f"the signed copy: {error.what}"}
+        return made | {"why": "The signed copy is missing" if missing else f"The signed copy: {error.what}"}
     verdict = judge(read(data, anchors=anchors))
     made |= {"verdict": verdict.verdict} | (_signer(verdict.signer) if verdict.signer is not None else {})
     if verdict.verdict not in HOLDS:
         return made | {"why": NAMES[verdict.verdict]}
     if sha256(strip(data)) != row["id"]:
-        return made | {"why": "the signed copy is not of this image"}
+        return made | {"why": "The signed copy is not of this image"}
     if sha256(data) != row["sha256"] and _certificate(data, verdict.label) != row["certificate_sha256"]:
-        return made | {"why": "signed by somebody else than the run says"}
+        return made | {"why": "Signed by somebody else than the run says"}
     return made | {"holds": True, "trusted": verdict.verdict == "trusted"}
 
 

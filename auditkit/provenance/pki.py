@@ -26,6 +26,9 @@ CLAIM_SIGNING = "1.3.6.1.4.1.62558.2.1"
 EMAIL_PROTECTION = "1.3.6.1.5.5.7.3.4"
 """Beside C2PA's own purpose, for validators that are configured for no other."""
 TIME_STAMPING = "1.3.6.1.5.5.7.3.8"
+NAME_BYTES = 64
+"""The longest common name (RFC 5280, appendix A)."""
+DAYS = 36500
 
 README = f"""\
 Development certificates, made by `auditkit keys pki`. {MARK}: anybody can make such a set, and no validator trusts it
@@ -62,7 +65,8 @@ def make_pki(
 
     Args:
         name: put into the end entity's common name, beside the mark.
-        days: how long the end entity is valid; root and intermediate are valid ten times as long.
+        days: how long the end entity is valid, up to a hundred years; root and intermediate are valid ten times as
+            long.
         starts: when validity begins; now less a minute by default.
 
     Raises:
@@ -71,6 +75,8 @@ def make_pki(
     folder = Path(folder)
     if days < 1 or not name.strip():
         raise TrustError("a certificate needs a name and at least a day", where=f"name={name!r}, days={days}")
+    if days > DAYS:
+        raise TrustError("that is too long for a certificate", where=f"days={days}", mend=f"take at most {DAYS} days")
     if any(folder.glob("*.key")):
         raise TrustError(
             "the folder holds keys already, and they would be lost", where=folder, mend="name another folder (--out)"
@@ -117,7 +123,7 @@ def _certificate(
     from cryptography.x509.oid import NameOID
 
     named = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, ORGANIZATION)]
-    subject = x509.Name([*named, x509.NameAttribute(NameOID.COMMON_NAME, f"{name} ({MARK})"[:64])])
+    subject = x509.Name([*named, x509.NameAttribute(NameOID.COMMON_NAME, _marked(name))])
     parent, parent_key = (None, key) if issuer is None else issuer
     by_key = x509.AuthorityKeyIdentifier.from_issuer_public_key(parent_key.public_key())
     critical, can_sign = authority is None, authority is not None
@@ -143,6 +149,12 @@ def _certificate(
         # RFC 3161, 2.3: a time-stamping authority's only purpose, marked critical.
         builder = builder.add_extension(x509.ExtendedKeyUsage(oids), critical=purposes == (TIME_STAMPING,))
     return builder.sign(parent_key, SHA256())
+
+
+def _marked(name: str) -> str:
+    """The name with the mark behind it, which stays whole however long the name is."""
+    mark = f" ({MARK})"
+    return name.encode()[: NAME_BYTES - len(mark)].decode(errors="ignore").rstrip() + mark
 
 
 def _pem(certificate: x509.Certificate) -> bytes:

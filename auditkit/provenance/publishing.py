@@ -1,7 +1,7 @@
 """Signing for publication: mark, fingerprint, sign, verify, write, and remember in the store and in the log.
 
 A `Publisher` holds who signs and where it is remembered, and does files, folders and runs. The order is what makes it
-safe to stop: the store knows an image before its signed file appears, so that no signed file is unknown to it.
+safe to stop: store and log know an image before its signed file appears, so that no signed file is unknown to them.
 """
 
 from __future__ import annotations
@@ -148,6 +148,7 @@ class Publisher:
         """Sign one file; see `signing.sign_file` for what is raised."""
         data = signing.read_file(source)
         signing.check_target(data, out, sidecar=sidecar, overwrite=overwrite)
+        signing.check_history(data, claim, source)
         original, bindings = data, list[SoftBinding]()
         payload = None
         if marker is not None:
@@ -176,11 +177,11 @@ class Publisher:
                 made, title=out.name, signer=self.credentials.name, bindings=claim.bindings, run=run, image=image,
                 opened=picture,
             )  # fmt: skip
-        beside = signing.write(made, out)
         place = None
         if self.log is not None:
             key_id = marker.key.id if marker is not None else None
             place = self.log.append(entry_of(made, self.credentials, run, key_id)).start
+        beside = signing.write(made, out)
         return Published(
             out, beside, made.label, made.media_type, self.credentials.record(), made.timestamp, made.salt, payload,
             tuple(binding.algorithm for binding in claim.bindings),
@@ -234,9 +235,13 @@ class Publisher:
             if target.exists():
                 held = signing.sidecar_path(target) if sidecar else target
                 label = _signed_label(held, target)
+                if label is None and held != target and not held.exists() and _same_bytes(folder / path, target):
+                    # Stopped between an image and its sidecar.
+                    made = self.publish_file(folder / path, target, claim, marker=marker, sidecar=True, overwrite=True)
+                    return {"out": str(path), "status": "signed", "manifest": made.label}
                 if label is None:
                     raise ProvenanceError(
-                        "a file of that name is there and is not signed", where=target, mend="remove it"
+                        "a file of that name is there and is not signed, or was changed", where=target, mend="remove it"
                     )
                 return {"out": str(path), "status": "kept", "manifest": label}
             made = self.publish_file(folder / path, target, claim, marker=marker, sidecar=sidecar)
@@ -244,11 +249,13 @@ class Publisher:
             return {"note": error.what}
         return {"out": str(path), "status": "signed", "manifest": made.label}
 
-    def publish_run(self, run: Run, *, training: str | None = None, progress: Progress | None = None) -> pd.DataFrame:
+    def publish_run(
+        self, run: Run, *, training: str | None = None, training_terms: str = "", progress: Progress | None = None
+    ) -> pd.DataFrame:
         """Sign the images of a run; see `auditkit.provenance.run_signing`."""
         from auditkit.provenance.run_signing import sign_run
 
-        return sign_run(self, run, training=training, progress=progress)
+        return sign_run(self, run, training=training, training_terms=training_terms, progress=progress)
 
 
 def entry_of(made: signing.Signature, credentials: Credentials, run: str | None, key_id: str | None) -> Entry:
@@ -257,9 +264,15 @@ def entry_of(made: signing.Signature, credentials: Credentials, run: str | None,
     return Entry("signed", signing.sha256(made.data), manifest=signing.sha256(made.manifest), run=run, keys=keys)
 
 
+def _same_bytes(first: Path, second: Path) -> bool:
+    return first.stat().st_size == second.stat().st_size and first.read_bytes() == second.read_bytes()
+
+
 def _signed_label(manifest_file: Path, image: Path) -> str | None:
-    """The name of the manifest in or beside a file, or None where there is none that can be read."""
+    """The name of the manifest in or beside a file, or None where there is none or it does not fit the file."""
     from auditkit.provenance.reading import read
+    from auditkit.provenance.recovery import HOLDS
+    from auditkit.provenance.verdict import judge
 
     data = image.read_bytes()
     held = None
@@ -269,5 +282,5 @@ def _signed_label(manifest_file: Path, image: Path) -> str | None:
         held = manifest_file.read_bytes()
     elif media_type(data) is None or find(data) is None:
         return None
-    report = read(data, sidecar=held)
-    return str(report.store.get("active_manifest")) if report.store else None
+    found = judge(read(data, sidecar=held))
+    return found.label if found.verdict in HOLDS else None

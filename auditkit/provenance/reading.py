@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any
 
 from auditkit.provenance import slack
-from auditkit.provenance.containers import find, media_type
+from auditkit.provenance.containers import SIDECAR, find, media_type
 
 EKU = (
     "1.3.6.1.4.1.62558.2.1",  # C2PA claim signing
@@ -25,7 +25,8 @@ EKU = (
 )
 """Extended key usages of certificates that may sign claims, stamp times or answer for revocation."""
 
-NO_DECODER = frozenset({"image/bmp", "audio/flac"})
+NO_DECODER = frozenset({"image/bmp", "audio/flac", SIDECAR})
+"""Not read: no decoder, or a manifest without the file that it is about, which would be taken for a changed one."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,9 @@ class Report:
     whole: bool = True
     slack: tuple[str, ...] = ()
     """What is wrong with bytes of the manifest that no signature covers; see `auditkit.provenance.slack`."""
+    fit: bool = True
+    """False where the signer's certificate was not issued for signing claims: the library lets a time-stamping
+    authority's pass, whose purpose must be among those that it is given."""
 
 
 def read(data: bytes, *, anchors: str = "", sidecar: bytes | None = None) -> Report:
@@ -78,7 +82,8 @@ def read(data: bytes, *, anchors: str = "", sidecar: bytes | None = None) -> Rep
                 container = "embedded" if reader.is_embedded() else "remote"
             held = sidecar if sidecar is not None else found.store if found is not None else None
             faults = [] if held is None else [*slack.faults(held), *slack.carrier_faults(data)]
-            return Report(kind, state, store, details, container=container, whole=whole, slack=tuple(faults))
+            fit = state != "Trusted" or held is None or _fit(held, str(store.get("active_manifest")))
+            return Report(kind, state, store, details, container=container, whole=whole, slack=tuple(faults), fit=fit)
     except _library().C2paError as error:
         text = str(error)
         if remote := _remote_url(text):
@@ -110,6 +115,14 @@ def context(anchors: str) -> Any:
             },
         }
     )  # fmt: skip
+
+
+def _fit(store: bytes, label: str) -> bool:
+    from auditkit.provenance.certificates import may_sign
+    from auditkit.provenance.jumbf import signing_chain
+
+    chain = signing_chain(store, label)
+    return not chain or may_sign(chain[0])
 
 
 def _open(kind: str, data: bytes, anchors: str, sidecar: bytes | None) -> Any:

@@ -11,7 +11,9 @@ import hashlib
 import json
 import multiprocessing
 import os
+import sys
 import time
+import types
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection, wait
@@ -19,8 +21,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from auditkit.errors import AuditkitError, ProvenanceError
-from auditkit.files import TEMPORARY
-from auditkit.provenance.inspection import Inspector, Settings
+from auditkit.files import sha256_file
+from auditkit.provenance.inspection import Inspector, Settings, printable, sidecar_paths
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,7 +32,8 @@ SECONDS = 60.0
 START_SECONDS = 30.0
 """A worker's first file may take that much longer: the process starts and loads its libraries."""
 BATCH = 200
-"""Rows written at a time."""
+SAVE_SECONDS = 10.0
+"""Rows are written when there are that many, or when the last were written that long ago."""
 
 COLUMNS = {
     "file": "string", "bytes": "int64", "modified_ns": "int64", "sha256": "string", "media_type": "string",
@@ -39,7 +42,8 @@ COLUMNS = {
     "pdq": "string", "hash": "string", "hash_bank": "string", "hash_distance": "Int64", "consent": "string",
     "detector": "string", "ms": "float64", "error": "string", "details": "string",
 }  # fmt: skip
-"""Columns of the table of verdicts; `details` is the whole answer of `inspect` as JSON."""
+"""Columns of the table of verdicts; `modified_ns` is of the file or of the manifest beside it, whichever is later;
+`details` is the whole answer of `inspect` as JSON."""
 
 Progress = Callable[[int, int], None]
 
@@ -67,7 +71,7 @@ def scan(
     """Inspect every file below `folder` and write a Parquet table of verdicts to `out`.
 
     Started again with the same settings, it keeps the rows of files that have not changed (size and time), and does
-    the rest. Rows are kept beside the table, a part for each 200, until all are there.
+    the rest. Rows are kept beside the table, in parts of at most 200, until all are there.
 
     Args:
         workers: processes.
@@ -84,30 +88,30 @@ def scan(
         )
     if out.suffix != ".parquet":
         raise ProvenanceError("verdicts are written as .parquet", where=out, mend="end the name in .parquet")
-    Inspector(settings)  # what it names is checked once, before any worker starts
+    looking = Inspector(settings)  # what it names is checked once, before any worker starts
     began = time.monotonic()
-    parts = _Parts(out, _identity(folder, settings))
+    parts = _Parts(out, _identity(folder, looking))
     known = parts.known()
-    todo, kept, rows = [], 0, []
+    todo, kept, rows, present = [], 0, [], set()
     for path, problem in listed(folder, but=out):
         row = _stat_row(folder, path)
+        present.add(row["file"])
         if problem:
             rows.append(row | {"error": problem})
-        elif known.get(str(path)) == (row["bytes"], row["modified_ns"]):
+        elif known.get(row["file"]) == (row["bytes"], row["modified_ns"]):
             kept += 1
         else:
             todo.append((path, row))
-    present = {str(path) for path, _ in listed(folder, but=out)}
     done, total = kept + len(rows), kept + len(rows) + len(todo)
     if progress is not None:
         progress(done, total)
-    errors = len(rows)
+    errors, saved = len(rows), time.monotonic()
     for row in _rows(folder, todo, settings, workers, seconds, _work):
         rows.append(row)
         done, errors = done + 1, errors + bool(row["error"])
-        if len(rows) >= BATCH:
+        if len(rows) >= BATCH or time.monotonic() - saved > SAVE_SECONDS:
             parts.write(rows)
-            rows = []
+            rows, saved = [], time.monotonic()
         if progress is not None:
             progress(done, total)
     parts.write(rows)
@@ -138,26 +142,35 @@ def read_scan(path: str | Path) -> pd.DataFrame:
 
 
 def listed(folder: Path, *, but: Path) -> Iterator[tuple[Path, str]]:
-    """Files below a folder, relative to it and sorted, each with why it must not be opened ('' where it may be).
+    """Files below a folder, relative to it, each with why it is not to be opened ('' where it may be).
 
-    Hidden files, the scan's own, and sidecars that lie beside an image are left out.
+    Hidden files, the scan's own, and sidecars that lie beside an image are left out. What else cannot be looked at is
+    listed (links to folders or out of the folder, pipes, folders that do not open), so that a table says what it lacks.
     """
-    root, own = folder.resolve(), but.resolve()
-    for place, folders, names in os.walk(folder):
-        folders.sort()
-        folders[:] = [name for name in folders if not name.startswith(".")]
+    # Not `Path.resolve`, which raises on links that go round in a circle.
+    root, own = os.path.realpath(folder), os.path.realpath(but)
+    closed: list[OSError] = []
+    for place, folders, names in os.walk(folder, onerror=closed.append):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
         here = Path(place)
         stems = {Path(name).stem for name in names if not name.endswith(".c2pa")} | set(names)
-        for name in sorted(names):
+        for name in sorted([*names, *(name for name in folders if (here / name).is_symlink())]):
             path = here / name
-            if name.startswith(".") or path.resolve() == own or name.endswith(TEMPORARY):
+            if name.startswith(".") or os.path.realpath(path) == own:
                 continue
             if name.endswith(".c2pa") and name.removesuffix(".c2pa") in stems:
                 continue
-            if path.is_symlink() and not path.resolve().is_relative_to(root):
-                yield path.relative_to(folder), "a link to a file outside the folder"
-            elif path.is_file() or path.is_symlink():
-                yield path.relative_to(folder), ""
+            yield path.relative_to(folder), _barred(path, root)
+    for error in closed:
+        yield Path(error.filename).relative_to(folder), f"the folder cannot be read: {error.strerror}"
+
+
+def _barred(path: Path, root: str) -> str:
+    if path.is_symlink():
+        if not Path(os.path.realpath(path)).is_relative_to(root):
+            return "a link to a file outside the folder"
+        return "a link to a folder, which is not followed" if path.is_dir() else ""
+    return "" if path.is_file() else "this is not a plain file"
 
 
 def _rows(
@@ -215,7 +228,8 @@ class _Worker:
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
         self._process = context.Process(target=work, args=(theirs, settings), daemon=True)
-        self._process.start()
+        with _no_main():
+            self._process.start()
         theirs.close()
         self.row: dict[str, Any] = {}
         self._since = time.monotonic()
@@ -241,6 +255,17 @@ class _Worker:
         self.pipe.close()
 
 
+@contextlib.contextmanager
+def _no_main() -> Iterator[None]:
+    """Keeps new processes from running the caller's script again, which many scripts do not expect."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
 def _work(pipe: Connection, settings: Settings) -> None:
     """The loop of a worker process."""
     import signal
@@ -250,15 +275,18 @@ def _work(pipe: Connection, settings: Settings) -> None:
     inspector = Inspector(settings)
     with contextlib.suppress(EOFError, BrokenPipeError):
         while True:
-            path = pipe.recv()
-            began = time.perf_counter()
-            try:
-                row = _row(inspector.inspect(path).as_dict())
-            except AuditkitError as error:
-                row = {"error": error.what}
-            except Exception as error:  # a fault of ours must not cost the scan
-                row = {"error": f"unexpected {type(error).__name__}: {error}"}
-            pipe.send(row | {"ms": round(1000 * (time.perf_counter() - began), 3)})
+            pipe.send(_looked_at(inspector, pipe.recv()))
+
+
+def _looked_at(inspector: Inspector, path: str) -> dict[str, Any]:
+    began = time.perf_counter()
+    try:
+        row = _row(inspector.inspect(path).as_dict())
+    except AuditkitError as error:
+        row = {"error": error.what}
+    except Exception as error:  # a fault of ours must not cost the scan
+        row = {"error": f"unexpected {type(error).__name__}: {error}"}
+    return row | {"ms": round(1000 * (time.perf_counter() - began), 3)}
 
 
 def _row(found: dict[str, Any]) -> dict[str, Any]:
@@ -285,27 +313,36 @@ def _row(found: dict[str, Any]) -> dict[str, Any]:
         "hash_distance": match.get("distance"),
         "consent": found["consent"]["sentence"],
         "detector": found["detector"]["verdict"],
-        "details": json.dumps(found, ensure_ascii=False, default=str),
+        # Escaped, since a label in a stranger's metadata may hold what is no Unicode text.
+        "details": json.dumps(found, ensure_ascii=True, default=str),
     }
 
 
 def _stat_row(folder: Path, path: Path) -> dict[str, Any]:
-    row: dict[str, Any] = dict.fromkeys(COLUMNS) | {"file": str(path), "bytes": 0, "modified_ns": 0, "error": ""}
+    row: dict[str, Any] = dict.fromkeys(COLUMNS) | {"file": printable(path), "bytes": 0, "modified_ns": 0, "error": ""}
     try:
         status = (folder / path).stat()
         row |= {"bytes": status.st_size, "modified_ns": status.st_mtime_ns}
     except OSError:
-        pass
+        return row
+    for beside in sidecar_paths(folder / path):  # a new one makes another verdict
+        with contextlib.suppress(OSError):
+            row["modified_ns"] = max(row["modified_ns"], beside.lstat().st_mtime_ns)
     return row
 
 
-def _identity(folder: Path, settings: Settings) -> str:
-    """What makes a row stale: the settings, and what lies behind their names."""
+def _identity(folder: Path, looking: Inspector) -> str:
+    """What makes a row stale: the settings, and what lies behind their names (anchors, keys, banks, store)."""
     from auditkit import __version__
-    from auditkit.provenance import trust
 
-    anchors = trust.anchors(as_of=settings.as_of, files=settings.trust)
-    told = {**asdict(settings), "anchors": anchors, "version": __version__, "folder": str(folder.resolve())}
+    store = looking.store
+    told = {
+        **asdict(looking.settings), "anchors": looking.anchors, "version": __version__,
+        "folder": os.path.realpath(folder),
+        "keys": [] if looking.ring is None else [[each.key.id, str(each.registered)] for each in looking.ring.entries],
+        "banks": [[str(bank.path), sha256_file(bank.path)] for bank in looking.banks],
+        "store": None if store is None else [len(store), *(row["label"] for row in store.rows(limit=1))],
+    }  # fmt: skip
     return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()
 
 

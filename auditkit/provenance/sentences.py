@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from auditkit.provenance.containers import SIDECAR
+
 if TYPE_CHECKING:
     from auditkit.provenance.store import Entry
     from auditkit.provenance.verdict import Signer
@@ -47,6 +49,12 @@ def sentence(
             f"The file was not changed since it was signed, but who signed is in none of your trust lists: the "
             f"certificate says {who}, which anybody could write."
         )
+    if verdict == "expired" and "auditkit.credential.early" in codes:
+        since = f" before {signer.valid_from[:10]}" if signer is not None and signer.valid_from else ""
+        return (
+            f"The signature fits the file, but the certificate of {who} was not valid yet on that date: it is "
+            f"not{since}."
+        )
     if verdict == "expired":
         until = f" on {signer.valid_to[:10]}" if signer is not None and signer.valid_to else ""
         return (
@@ -84,6 +92,11 @@ def sentence(
     if verdict == "unsupported":
         if "algorithm.unsupported" in codes:
             return "The manifest uses an algorithm that this tool does not know: nothing is said about it."
+        if media_type == SIDECAR:
+            return (
+                "This is a manifest without its image, and nothing is said about it: inspect the image, with this file "
+                "beside it."
+            )
         kind = f"The file ({media_type})" if media_type else "The file is of a kind that is not known here: it"
         return f"{kind} cannot be read for a manifest: nothing is said about where it came from."
     if verdict == "remote-only":

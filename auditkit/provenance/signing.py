@@ -5,22 +5,25 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import stat
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from auditkit.errors import ProvenanceError
 from auditkit.files import write_atomic
 from auditkit.images import open_image
 from auditkit.provenance.certificates import read_certificates, to_pem
-from auditkit.provenance.containers import media_type
+from auditkit.provenance.containers import find, media_type
 from auditkit.provenance.credentials import Credentials
 from auditkit.provenance.manifest import PARENT, Claim, Definition, define
 from auditkit.provenance.reading import Report, context, read
 
 WRITES = {"image/png": (".png",), "image/jpeg": (".jpg", ".jpeg"), "image/webp": (".webp",)}
 """Formats that are signed, and how their names may end."""
+ENDINGS = frozenset(ending for endings in WRITES.values() for ending in endings)
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ def sign_bytes(
         parent: title and bytes of the image that this one was made from (the first action is then 'opened'); the image
             itself where `claim.source_type` is None and nothing else is given.
         components: title and bytes of images that were placed into it.
-        embed: False keeps the image as it is, and the manifest for a sidecar.
+        embed: False keeps the image as it is, and the manifest for a sidecar; not for an image that has one in it.
         timestamp: URL of an RFC 3161 time-stamping authority; the only thing here that uses the network.
 
     Raises:
@@ -76,7 +79,15 @@ def sign_bytes(
         raise ProvenanceError(
             "only PNG, JPEG and WebP images are signed", where=where, mend="convert the image to one of them"
         )
+    if timestamp is not None:
+        _check_address(timestamp)
     open_image(data)  # nobody should vouch for a file that does not open
+    if not embed and find(data) is not None:
+        raise ProvenanceError(
+            "the image has a manifest in it already, and a sidecar would contradict it", where=where,
+            mend="sign it without --sidecar: the manifest that is there becomes its history",
+        )  # fmt: skip
+    check_history(data, claim, where)
     if claim.source_type is not None and parent is not None:
         raise ProvenanceError(
             "an image is either created or made from a parent, not both", where=where,
@@ -105,11 +116,21 @@ def sign_bytes(
     return Signature(signed, manifest, kind, label, definition.salt, report, embed, stamped)
 
 
+def check_history(data: bytes, claim: Claim, where: str | Path) -> None:
+    """Raise ProvenanceError where a claim that an image was created would drop the manifest that it carries."""
+    if claim.source_type is not None and find(data) is not None:
+        raise ProvenanceError(
+            "the image carries a manifest already, and a claim that it was created here would drop its history",
+            where=where, mend="leave out the source type: the image becomes its own parent, and its history is kept",
+        )  # fmt: skip
+
+
 def check_target(data: bytes, out: Path, *, sidecar: bool = False, overwrite: bool = False) -> None:
     """Whether a signed image may be written to `out`.
 
     Raises:
-        ProvenanceError: it would have another format's ending, or there is a file already.
+        ProvenanceError: it would have another format's ending, there is a file already, or the sidecar would take the
+            place of another image's.
     """
     kind = media_type(data)
     if kind in WRITES and out.suffix.lower() not in WRITES[kind]:
@@ -120,19 +141,29 @@ def check_target(data: bytes, out: Path, *, sidecar: bool = False, overwrite: bo
     for path in (out, sidecar_path(out)) if sidecar else (out,):
         if path.exists() and not overwrite:
             raise ProvenanceError("there is a file already", where=path, mend="name another file, or use --overwrite")
+    if sidecar and sidecar_path(out).exists():  # picture.png and picture.jpg would share one
+        same = [each for each in out.parent.iterdir() if each.stem == out.stem and each.suffix.lower() in ENDINGS]
+        if any(each.name != out.name for each in same):
+            raise ProvenanceError("another image has a sidecar of that name", where=sidecar_path(out),
+                                  mend="name another file (--out), or embed the manifest")  # fmt: skip
 
 
 def write(made: Signature, out: Path) -> Path | None:
-    """Write a signed image, and its sidecar where the manifest is not in it; the sidecar's path, or None.
+    """Write a signed image, and then its sidecar where the manifest is not in it; the sidecar's path, or None.
+
+    A file that is replaced keeps its permissions.
 
     Raises:
         RunError: a file cannot be written; what was there before is still there.
     """
     beside = None if made.embedded else sidecar_path(out)
+    if made.embedded or not out.exists() or out.read_bytes() != made.data:
+        permissions = stat.S_IMODE(out.stat().st_mode) if out.exists() else None
+        write_atomic(out, made.data)
+        if permissions is not None:
+            out.chmod(permissions)
     if beside is not None:
         write_atomic(beside, made.manifest)
-    if made.embedded or not out.exists() or out.read_bytes() != made.data:
-        write_atomic(out, made.data)
     return beside
 
 
@@ -197,18 +228,36 @@ def _signer(credentials: Credentials, sign: Callable[[bytes], bytes], timestamp:
     return c2pa.Signer.from_info(info)
 
 
+def _check_address(url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        known = parts.scheme in ("http", "https") and bool(parts.hostname)
+    except ValueError:
+        known = False
+    if not known:
+        raise ProvenanceError(
+            "this is no address of a time-stamping authority", where=url, mend="give its URL: http:// or https://"
+        )
+
+
 def _ingredient(builder: Any, label: str, image: tuple[str, bytes], relationship: str) -> None:
+    import c2pa
+
     title, data = image
     kind = media_type(data)
     if kind is None:
         raise ProvenanceError("an ingredient is not a media file", where=title, mend="give an image")
     told = {"title": title, "relationship": relationship, "label": label}
-    builder.add_ingredient(json.dumps(told), kind, io.BytesIO(data))
+    try:
+        builder.add_ingredient(json.dumps(told), kind, io.BytesIO(data))
+    except c2pa.C2paError as error:
+        what = f"an ingredient cannot be read: {error}"
+        raise ProvenanceError(what, where=title, mend="give a whole image") from None
 
 
 def _explained(message: str, timestamp: str | None, where: str | Path) -> ProvenanceError:
     # The library tells of a timestamp for several faults of a manifest; only where one was asked for can it be one.
-    if timestamp and "time" in message.lower():
+    if timestamp and ("internal error" in message or "time" in message.lower()):
         return ProvenanceError(
             f"the time-stamping authority gave no timestamp: {message}", where=timestamp,
             mend="check the address and that it answers, or sign without a timestamp",

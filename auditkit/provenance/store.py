@@ -11,7 +11,6 @@ import hashlib
 import json
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -104,7 +103,7 @@ class Store:
         self._db.close()
 
     def __len__(self) -> int:
-        return int(self._db.execute("SELECT count(*) FROM manifests").fetchone()[0])
+        return int(self._read("SELECT count(*) FROM manifests")[0][0])
 
     def add(
         self,
@@ -121,6 +120,9 @@ class Store:
 
         Args:
             opened: the image, where the caller has decoded it already.
+
+        Raises:
+            ProvenanceError: the store cannot be written, or has that manifest already.
         """
         found = find(signature.data) if signature.embedded else None
         picture = opened if opened is not None else open_image(signature.data)
@@ -136,11 +138,18 @@ class Store:
             entry.pdq.bits, entry.pdq.quality, entry.thumbnail, entry.manifest, spans, title, signer, entry.signed, run,
             image, signature.salt,
         )  # fmt: skip
-        with self._db:
-            self._db.execute(f"INSERT INTO manifests VALUES ({', '.join('?' * len(values))})", values)
-            self._db.executemany(
-                "INSERT INTO bindings VALUES (?, ?, ?)", [(b.algorithm, b.value, entry.label) for b in bindings]
-            )
+        try:
+            with self._db:
+                self._db.execute(f"INSERT INTO manifests VALUES ({', '.join('?' * len(values))})", values)
+                self._db.executemany(
+                    "INSERT INTO bindings VALUES (?, ?, ?)", [(b.algorithm, b.value, entry.label) for b in bindings]
+                )
+        except sqlite3.IntegrityError:
+            raise ProvenanceError(
+                "the manifest store has this manifest already", where=entry.label, mend="sign the image anew"
+            ) from None
+        except sqlite3.Error as error:
+            raise self._damaged(error) from None
         self.__dict__.pop("_hashes", None)
         return entry
 
@@ -150,8 +159,8 @@ class Store:
 
     def salt(self, label: str) -> str:
         """What opens the prompt's hash in that manifest, hex; '' where there is none. Not public."""
-        row = self._db.execute("SELECT salt FROM manifests WHERE label = ?", (label,)).fetchone()
-        return str(row[0]) if row else ""
+        rows = self._read("SELECT salt FROM manifests WHERE label = ?", label)
+        return str(rows[0][0]) if rows else ""
 
     def by_stripped(self, sha256: str) -> list[Entry]:
         """Entries whose file, without its manifest, has that hash."""
@@ -188,12 +197,12 @@ class Store:
 
     def algorithms(self) -> list[str]:
         """Soft-binding algorithms that the store can look up by."""
-        found = [str(row[0]) for row in self._db.execute("SELECT DISTINCT alg FROM bindings ORDER BY alg")]
+        found = [str(row[0]) for row in self._read("SELECT DISTINCT alg FROM bindings ORDER BY alg")]
         return sorted({*found, PDQ_ALGORITHM})
 
     def watermark_values(self, algorithm: str) -> list[bytes]:
         """Values given out under an algorithm."""
-        rows = self._db.execute("SELECT DISTINCT value FROM bindings WHERE alg = ?", (algorithm,))
+        rows = self._read("SELECT DISTINCT value FROM bindings WHERE alg = ?", algorithm)
         return [bytes(row[0]) for row in rows]
 
     @cached_property
@@ -201,16 +210,27 @@ class Store:
         """Labels and an index of their usable hashes."""
         from auditkit.provenance.hamming import HammingIndex
 
-        rows = self._db.execute("SELECT label, pdq FROM manifests WHERE pdq_quality >= 50 ORDER BY rowid").fetchall()
+        rows = self._read("SELECT label, pdq FROM manifests WHERE pdq_quality >= 50 ORDER BY rowid")
         array = np.frombuffer(b"".join(row[1] for row in rows), np.uint8).reshape(-1, 32)
         return [str(row[0]) for row in rows], HammingIndex(array)
+
+    def _read(self, query: str, *values: Any) -> list[Any]:
+        try:
+            return self._db.execute(query, values).fetchall()
+        except sqlite3.Error as error:  # damage shows when the damaged page is read
+            raise self._damaged(error) from None
+
+    def _damaged(self, error: sqlite3.Error) -> ProvenanceError:
+        return ProvenanceError(
+            f"the manifest store cannot be used: {error}", where=self.folder / FILE, mend="restore it from a copy"
+        )
 
     def _entries(self, where: str, *values: Any) -> Iterator[Entry]:
         columns = (
             "label, media_type, asset_sha256, stripped_sha256, pixels_sha256, pdq, pdq_quality, thumbnail, manifest, "
             "spans, title, signer, signed, run, image"
         )
-        for row in self._db.execute(f"SELECT {columns} FROM manifests WHERE {where}", values).fetchall():
+        for row in self._read(f"SELECT {columns} FROM manifests WHERE {where}", *values):
             spans = tuple((int(offset), base64.b64decode(span)) for offset, span in json.loads(row[9]))
             hashed = Pdq(bytes(row[5]), int(row[6]))
             label, kind, asset, stripped, pixels = row[:5]
@@ -246,20 +266,21 @@ def open_store(folder: str | Path | None = None, *, create: bool = False) -> Sto
         connection = sqlite3.connect(
             f"{path.resolve().as_uri()}?mode={mode}", uri=True, timeout=60, check_same_thread=False
         )
-        if create:
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        if create and version <= VERSION:
             path.chmod(0o600)
             with connection:
                 connection.executescript(_SCHEMA)
-                if not connection.execute("PRAGMA user_version").fetchone()[0]:
-                    connection.execute(f"PRAGMA user_version = {VERSION}")
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
-        with closing(connection.execute("SELECT count(*) FROM manifests, bindings LIMIT 1")):
-            pass
+                connection.execute(f"PRAGMA user_version = {VERSION}")
+        if version <= VERSION:
+            for table in ("manifests", "bindings"):
+                connection.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchone()
     except (sqlite3.Error, OSError) as error:
         raise ProvenanceError(
             f"the manifest store cannot be opened: {error}", where=path, mend="restore it from a copy, or name another"
         ) from None
     if version > VERSION:
+        connection.close()
         raise ProvenanceError(
             f"the store has version {version}, and this auditkit reads up to {VERSION}",
             where=path,

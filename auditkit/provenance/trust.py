@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
@@ -19,8 +20,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from auditkit.errors import TrustError
 from auditkit.files import write_json
 from auditkit.places import home
-from auditkit.provenance.certificates import common_name, fingerprint, read_certificates, to_pem
-from auditkit.provenance.reading import EKU
+from auditkit.provenance.certificates import common_name, fingerprint, may_sign, read_certificates, to_pem
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 KINDS = ("private", "official")
 SOON = 90
 """Days ahead that the forecast looks by default."""
+MOST_DAYS = 1_000_000
+"""Further ahead there is no calendar."""
 MAX_CHAIN = 8
 
 
@@ -119,7 +121,7 @@ def import_list(
             f"'{kind}' is no kind of trust list", where=f"kind={kind}", mend=f"use one of: {', '.join(KINDS)}"
         )
     day = in_force or datetime.now(UTC).date()
-    anchors = read_certificates(source)
+    anchors = list({fingerprint(each): each for each in read_certificates(source)}.values())
     root = Path(where or folder()) / name
     before = {each.version for each in _versions(root)} if root.is_dir() else set()
     if version is None:
@@ -186,9 +188,7 @@ def remove(name: str, *, where: str | Path | None = None) -> int:
     if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", name) or not root.is_dir():
         raise TrustError("there is no such trust list", where=name, mend="auditkit trust list")
     files = sorted(root.glob("*.json"))
-    for path in files:
-        path.unlink()
-    root.rmdir()
+    shutil.rmtree(root)
     return len(files)
 
 
@@ -202,9 +202,10 @@ def anchors(*, as_of: date | None = None, files: tuple[str | Path, ...] = (), wh
 
 def forecast(*, days: int = SOON, now: datetime | None = None, where: str | Path | None = None) -> list[Anchor]:
     """Anchors of the lists in force that run out within `days`, or have run out, the soonest first."""
-    limit = (now or datetime.now(UTC)) + timedelta(days=days)
+    now = now or datetime.now(UTC)
+    limit = now + timedelta(days=min(days, MOST_DAYS))
     named: dict[str, tuple[x509.Certificate, list[str]]] = {}
-    for one in lists(where=where):
+    for one in lists(as_of=now.date(), where=where):
         for each in one.anchors:
             named.setdefault(fingerprint(each), (each, []))[1].append(one.name)
     found = [_anchor(each, tuple(names)) for each, names in named.values() if each.not_valid_after_utc <= limit]
@@ -234,7 +235,7 @@ def chains_to(chain: list[x509.Certificate], pem: str, when: datetime) -> bool:
     """
     from cryptography import x509
 
-    if not chain or not pem or not _may_sign(chain[0]):
+    if not chain or not pem or not may_sign(chain[0]):
         return False
     roots = read_certificates(pem.encode())
     current, path_length = chain[0], 0
@@ -269,16 +270,6 @@ def _issued(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
     return True
 
 
-def _may_sign(certificate: x509.Certificate) -> bool:
-    from cryptography import x509
-
-    try:
-        purposes = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
-    except (x509.ExtensionNotFound, ValueError):
-        return False
-    return any(each.dotted_string in EKU for each in purposes)
-
-
 def _anchor(certificate: x509.Certificate, names: tuple[str, ...] = ()) -> Anchor:
     return Anchor(
         common_name(certificate.subject), fingerprint(certificate), certificate.not_valid_before_utc,
@@ -292,13 +283,18 @@ def _versions(root: Path) -> list[TrustList]:
     for path in root.glob("*.json"):
         try:
             found.append(_opened(_Stored.model_validate(json.loads(path.read_bytes()))))
-        except (OSError, ValueError, ValidationError) as error:
+        except (OSError, ValueError, ValidationError, TrustError) as error:
             raise TrustError(
                 f"the trust list is damaged: {type(error).__name__}",
                 where=path,
                 mend="delete the file and import it again",
             ) from None
-    return sorted(found, key=lambda each: (each.in_force, each.version))
+    return sorted(found, key=lambda each: (each.in_force, _numbered(each.version)))
+
+
+def _numbered(version: str) -> list[tuple[int, str]]:
+    """A key that sorts 2026-01-31.10 behind 2026-01-31.2."""
+    return [(int(digits or 0), text) for digits, text in re.findall(r"(\d+)|(\D+)", version)]
 
 
 def _opened(stored: _Stored) -> TrustList:

@@ -38,7 +38,8 @@ class Signer:
     valid_to: str
     algorithm: str
     signed_at: str
-    """Time of a timestamp, ISO 8601; '' where there is none, and the time of signing is only claimed."""
+    """Time of a timestamp by a trusted authority, ISO 8601; '' where there is none: the time of signing is then at most
+    claimed."""
     timestamp_authority: str
     development: bool
     """Whether the certificate says that it is not for production."""
@@ -91,11 +92,15 @@ def judge(report: Report) -> Verdict:
     recorded = [code for edge in graph["edges"] for code in edge["codes"]]
     succeeded = [str(entry.get("code")) for entry in (results.get("activeManifest") or {}).get("success") or []]
     name, codes = _classified(own, [*ancestors, *recorded], "signingCredential.trusted" in succeeded, report.state)
+    if name == "trusted" and not report.fit:
+        name, codes = "valid-untrusted", ("signingCredential.invalid",)
+        own = [*own, *codes]
     if report.slack and name in UNCHANGED:
         # What people are shown holds; but bytes differ from what was signed, and nobody may call it unchanged.
         name, codes = "malformed", ("auditkit.manifest.slack", *codes)
-    signer = _signer(report, label)
+    signer = _signer(report, label, stamped="timeStamp.trusted" in succeeded)
     node: dict[str, Any] = next((each for each in graph["nodes"] if each["label"] == label), {})
+    stamp = str(((report.store.get("manifests") or {}).get(label, {}).get("signature_info") or {}).get("time") or "")
     kinds = node.get("source_types") or []
     generated = None if not kinds else any(short_source_type(each) in GENERATED for each in kinds)
     return Verdict(
@@ -104,7 +109,7 @@ def judge(report: Report) -> Verdict:
         signer,
         sentence(name, signer=signer, codes=codes),
         tuple(
-            _notes(name, signer, ancestors, own, generated, node)
+            _notes(name, signer, [*ancestors, *recorded], own, generated, node, stamp)
             + [f"In the manifest: {each}." for each in report.slack]
         ),
         graph,
@@ -115,13 +120,23 @@ def judge(report: Report) -> Verdict:
 
 
 def ingredient_graph(report: Report) -> dict[str, Any]:
-    """Manifests as nodes, ingredients as edges from the manifest that used them; plain data.
+    """Manifests as nodes, the active one last, ingredients as edges from the manifest that used them; plain data.
 
     A node has label, title, format, generator, source_types, actions, signer, signed_at, active. An edge has from, to
-    (None where the ingredient has no manifest), title, relationship, and codes: failures that were recorded about it.
+    (None where the ingredient has no manifest), title, relationship, and codes: failures that were recorded about it,
+    less that its signer is unknown where he is known here (whoever recorded it had other trust lists).
     """
     nodes, edges = [], []
-    for label, manifest in (report.store.get("manifests") or {}).items():
+    known = [
+        str(entry.get("url"))
+        for delta in (report.store.get("validation_results") or {}).get("ingredientDeltas") or []
+        for entry in (delta.get("validationDeltas") or {}).get("success") or []
+        if entry.get("code") == "signingCredential.trusted"
+    ]
+    active = report.store.get("active_manifest")
+    # The reader gives them in another order each time.
+    manifests = sorted((report.store.get("manifests") or {}).items(), key=lambda one: (one[0] == active, one[0]))
+    for label, manifest in manifests:
         actions = _actions(manifest)
         nodes.append(
             {
@@ -133,17 +148,20 @@ def ingredient_graph(report: Report) -> dict[str, Any]:
                 "actions": [str(a.get("action") or "") for a in actions],
                 "signer": str((manifest.get("signature_info") or {}).get("common_name") or ""),
                 "signed_at": str((manifest.get("signature_info") or {}).get("time") or ""),
-                "active": label == report.store.get("active_manifest"),
+                "active": label == active,
             }
         )
         for ingredient in manifest.get("ingredients") or []:
             recorded = [str(status.get("code")) for status in ingredient.get("validation_status") or []]
             seen = ingredient.get("validation_results") or {}
             recorded += _failures(seen.get("activeManifest"))
+            its_own = ingredient.get("active_manifest")
+            if its_own and any(str(its_own) in url for url in known):
+                recorded = [code for code in recorded if code != "signingCredential.untrusted"]
             edges.append(
                 {
                     "from": label,
-                    "to": ingredient.get("active_manifest"),
+                    "to": its_own,
                     "title": str(ingredient.get("title") or ""),
                     "relationship": str(ingredient.get("relationship") or ""),
                     "codes": list(dict.fromkeys(recorded)),
@@ -222,7 +240,8 @@ def _generator(manifest: dict[str, Any]) -> str:
     return str(manifest.get("claim_generator") or "")
 
 
-def _signer(report: Report, label: str) -> Signer | None:
+def _signer(report: Report, label: str, *, stamped: bool) -> Signer | None:
+    """`stamped`: whether the timestamp is of a trusted authority; anybody can run an authority and date anything."""
     info = ((report.store.get("manifests") or {}).get(label) or {}).get("signature_info") or {}
     detail: dict[str, Any] = next((m for m in report.details.get("manifests") or [] if m.get("label") == label), {})
     signature = detail.get("signature") or {}
@@ -230,7 +249,7 @@ def _signer(report: Report, label: str) -> Signer | None:
     if not info and not certificate:
         return None
     subject, issuer = certificate.get("subject") or {}, certificate.get("issuer") or {}
-    stamp = signature.get("timeStampInfo") or {}
+    stamp = (signature.get("timeStampInfo") or {}) if stamped else {}
     authority = (stamp.get("certificateInfo") or {}).get("subject") or {}
     name = str(info.get("common_name") or subject.get("CN") or "")
     organization = str(info.get("issuer") or subject.get("O") or "")
@@ -239,13 +258,20 @@ def _signer(report: Report, label: str) -> Signer | None:
     return Signer(
         name or organization or "(no name)", organization, by, str(certificate.get("serialNumber") or ""),
         str(validity.get("notBefore") or ""), str(validity.get("notAfter") or ""),
-        str(info.get("alg") or signature.get("algorithm") or "").lower(), str(info.get("time") or ""),
+        str(info.get("alg") or signature.get("algorithm") or "").lower(),
+        str(info.get("time") or "") if stamped else "",
         str(authority.get("CN") or authority.get("O") or ""), any(MARK in each for each in (name, organization, by)),
     )  # fmt: skip
 
 
 def _notes(
-    name: str, signer: Signer | None, ancestors: list[str], own: list[str], generated: bool | None, node: dict[str, Any]
+    name: str,
+    signer: Signer | None,
+    ancestors: list[str],
+    own: list[str],
+    generated: bool | None,
+    node: dict[str, Any],
+    stamp: str,
 ) -> list[str]:
     notes = []
     if generated:
@@ -255,7 +281,8 @@ def _notes(
     if signer is not None and signer.development:
         notes.append("The certificate is marked as not for production: anybody can make one.")
     if signer is not None and not signer.signed_at and name in ("trusted", "valid-untrusted"):
-        notes.append("There is no timestamp: the signature stops being valid when the certificate expires.")
+        why = "Its timestamp is of an authority in none of your trust lists" if stamp else "There is no timestamp"
+        notes.append(f"{why}: the signature stops being valid when the certificate expires.")
     if any(code in CREDENTIAL_REVOKED for code in own):
         notes.append("The certificate was revoked.")
     elif "signingCredential.invalid" in own:

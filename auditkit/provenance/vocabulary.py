@@ -39,6 +39,17 @@ ACTIONS = frozenset(
 )  # fmt: skip
 """Actions of C2PA's specification 2.x; others must carry a prefix of their maker's."""
 
+INCOMPLETE = {
+    "c2pa.created": "name the source type instead (--source-type)",
+    "c2pa.opened": "leave the source type out: the first action is then 'opened'",
+    "c2pa.placed": "name the image that was placed (--ingredient)",
+    "c2pa.removed": "it needs the image that was removed, which is not supported here",
+    "c2pa.translated": "it needs the two languages, which is not supported here",
+    "c2pa.watermarked": "have the watermark embedded (--watermark)",
+    "c2pa.watermarked.bound": "have the watermark embedded (--watermark)",
+}
+"""Actions that a name alone does not describe, and what to do: a manifest with them would not verify."""
+
 
 def source_type(name: str) -> str:
     """The URI of a digital source type, given as the URI or as its last part.
@@ -73,13 +84,15 @@ def action(name: str) -> str:
     """An action's name in full: 'cropped' -> 'c2pa.cropped'; one with another maker's prefix as it is.
 
     Raises:
-        ProvenanceError: C2PA has no such action.
+        ProvenanceError: C2PA has no such action, or it is one that needs more than its name (`INCOMPLETE`).
     """
     if "." in name and not name.startswith("c2pa."):
-        if name in {each.removeprefix("c2pa.") for each in ACTIONS}:
-            return f"c2pa.{name}"
-        return name
+        return action(f"c2pa.{name}") if f"c2pa.{name}" in ACTIONS else name
     full = name if name.startswith("c2pa.") else f"c2pa.{name}"
+    if full in INCOMPLETE:
+        raise ProvenanceError(
+            f"the action '{name}' needs more than its name", where=f"action={name}", mend=INCOMPLETE[full]
+        )
     if full in ACTIONS:
         return full
     near = difflib.get_close_matches(full, sorted(ACTIONS), n=2, cutoff=0.6)

@@ -30,6 +30,7 @@ ORDER = (
     "discovery",
     "quality",
     "watermark",
+    "provenance",
 )
 """Modules of this package, each with a function `chapter`, in the order in which a reader meets them."""
 

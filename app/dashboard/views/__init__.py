@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from app.dashboard.views import bias, gallery, home, image, measures, watermarks
+from app.dashboard.views import bias, gallery, home, image, measures, provenance, watermarks
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ VIEWS = (
     View("bias", "Representation", ":material/bar_chart:", bias.render),
     View("measures", "Measures", ":material/straighten:", measures.render),
     View("watermarks", "Watermarks", ":material/fingerprint:", watermarks.render),
+    View("provenance", "Provenance", ":material/verified_user:", provenance.render),
     View("gallery", "Gallery", ":material/grid_view:", gallery.render),
     View("image", "Image", ":material/image:", image.render),
 )
