@@ -15,6 +15,7 @@ from typing import Any
 from auditkit.errors import ProvenanceError
 from auditkit.provenance import xmp, xmp_files
 from auditkit.provenance.consent import MINING, TRAINING, Says, Signal
+from auditkit.provenance.containers import media_type, png_chunks, riff_chunks
 
 PLUS = "http://ns.useplus.org/ldf/xmp/1.0/"
 # The report names the first for PDF's XMP, the vocabulary the second; both are in use.
@@ -138,11 +139,20 @@ def _copyright(data: bytes) -> list[Signal]:
 
     notices: list[tuple[str, str, Any]] = []
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP")) as image:
-                notices.append(("EXIF", "Copyright", image.getexif().get(_EXIF_COPYRIGHT)))
-                notices.append(("IPTC-IIM", "2:116", (IptcImagePlugin.getiptcinfo(image) or {}).get(_IIM_COPYRIGHT)))
+        exif = Image.Exif()
+        if (kind := media_type(data)) == "image/jpeg":
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
+                    exif = image.getexif()
+                    iim = IptcImagePlugin.getiptcinfo(image) or {}
+            notices.append(("IPTC-IIM", "2:116", iim.get(_IIM_COPYRIGHT)))
+        else:  # Pillow would decode every pixel to see whether EXIF comes after them
+            chunks = png_chunks(data) if kind == "image/png" else riff_chunks(data)
+            for name, _, content, end, whole in chunks:
+                if name in (b"eXIf", b"EXIF") and whole:
+                    exif.load(data[content : end - 4] if name == b"eXIf" else data[content:end])
+        notices.insert(0, ("EXIF", "Copyright", exif.get(_EXIF_COPYRIGHT)))
     except Exception:  # a stranger's EXIF may raise anything; it is context alone
         return [Signal("EXIF", "Copyright", (), "unspecified", "cannot be read", "EXIF")]
     signals = []

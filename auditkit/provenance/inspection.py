@@ -21,11 +21,12 @@ from auditkit.errors import AuditkitError, ImageError, KeyFileError, ProvenanceE
 from auditkit.images import open_image
 from auditkit.provenance import consent, dating, trust
 from auditkit.provenance.banks import Bank
+from auditkit.provenance.codes import TAMPERING, kind
 from auditkit.provenance.containers import SIDECAR, find, media_type
 from auditkit.provenance.recovery import Recovered, recover
 from auditkit.provenance.signing import sidecar_path
 from auditkit.provenance.store import Store, default_folder, open_store
-from auditkit.provenance.verdict import ABSENT, Verdict, assertions, judge
+from auditkit.provenance.verdict import ABSENT, DEVELOPMENT, Verdict, assertions, judge
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -81,7 +82,9 @@ class Inspection:
     """The GB 45438 label in the file's metadata, or None."""
 
     def as_dict(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
+        """Plain data, with null where a number is not told."""
+        found: dict[str, Any] = _plain(dataclasses.asdict(self))
+        return found
 
 
 class Inspector:
@@ -97,6 +100,7 @@ class Inspector:
         self.store = _store(self.settings.store)
         self.ring = _ring(self.settings.keys)
         self.banks = _banks(self.settings.banks)
+        self._detector = detector_part()
 
     def inspect(self, path: str | Path) -> Inspection:
         """Everything that is said of a file.
@@ -146,7 +150,7 @@ class Inspector:
             part,
             watermark,
             hash_part,
-            detector_part(),
+            self._detector,
             consent_part(data, stated),
             _label(data),
         )
@@ -264,7 +268,7 @@ def recovered_part(before: Verdict, known: Recovered) -> dict[str, Any]:
     part["verdict"] = known.verdict
     part["codes"] = list(held.codes) if exact else [f"auditkit.recovered.{known.how}"]
     part["sentence"] = recovered_sentence(known.verdict, known.how, known.entry, lossless=known.lossless)
-    part["notes"] = [*(held.notes if exact else []), *known.warnings]
+    part["notes"] = [*(held.notes if exact else _stored_notes(held)), *known.warnings]
     part["recovery"] = {
         "how": known.how,
         "lossless": known.lossless,
@@ -274,6 +278,18 @@ def recovered_part(before: Verdict, known: Recovered) -> dict[str, Any]:
         "evidence": known.evidence,
     }
     return part
+
+
+def _stored_notes(held: Verdict) -> list[str]:
+    """What must be said of a stored manifest that is not judged with its own image."""
+    notes = []
+    if held.signer is not None and held.signer.development:
+        notes.append(DEVELOPMENT)
+    if any(kind(code) in TAMPERING for edge in held.graph.get("edges", []) for code in edge["codes"]):
+        notes.append(
+            "The stored manifest records that an image it was made from had been changed after its own signing."
+        )
+    return notes
 
 
 def consent_part(data: bytes, stated: list[dict[str, Any]]) -> dict[str, Any]:
@@ -446,3 +462,12 @@ def _hash_sentence(part: dict[str, Any], banks: int, error: ImageError | None, f
     if not banks:
         return "The hashes were taken and compared with nothing: there is no hash bank."
     return f"The image is in none of {banks} hash bank{'s' if banks != 1 else ''}."
+
+
+def _plain(value: Any) -> Any:
+    """`value` with None in place of NaN, which JSON does not have."""
+    if isinstance(value, float) and value != value:
+        return None
+    if isinstance(value, dict):
+        return {key: _plain(each) for key, each in value.items()}
+    return [_plain(each) for each in value] if isinstance(value, list | tuple) else value

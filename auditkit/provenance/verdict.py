@@ -20,6 +20,7 @@ VERDICTS = (
     "trusted", "valid-untrusted", "expired", "tampered-content", "tampered-manifest", "tampered-ancestor", "malformed",
     "unsupported", "remote-only", "no-manifest", "recovered-exact", "recovered-soft",
 )  # fmt: skip
+DEVELOPMENT = "The certificate is marked as not for production: anybody can make one."
 UNCHANGED = ("trusted", "valid-untrusted", "expired")
 """Verdicts that say that nothing was changed since the signing."""
 ABSENT = ("no-manifest", "malformed", "remote-only", "unsupported")
@@ -279,7 +280,7 @@ def _notes(
         told = "says" if name == "trusted" else "says, as far as it can be believed,"
         notes.append(f"The manifest {told} that a trained model made the image or a part of it ({made}).")
     if signer is not None and signer.development:
-        notes.append("The certificate is marked as not for production: anybody can make one.")
+        notes.append(DEVELOPMENT)
     if signer is not None and not signer.signed_at and name in ("trusted", "valid-untrusted"):
         why = "Its timestamp is of an authority in none of your trust lists" if stamp else "There is no timestamp"
         notes.append(f"{why}: the signature stops being valid when the certificate expires.")
