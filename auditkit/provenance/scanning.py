@@ -31,6 +31,7 @@ SECONDS = 60.0
 """A file that takes longer is given up: a hang."""
 START_SECONDS = 30.0
 """A worker's first file may take that much longer: the process starts and loads its libraries."""
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 BATCH = 200
 SAVE_SECONDS = 10.0
 """Rows are written when there are that many, or when the last were written that long ago."""
@@ -228,7 +229,7 @@ class _Worker:
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
         self._process = context.Process(target=work, args=(theirs, settings), daemon=True)
-        with _no_main():
+        with _no_main(), _one_thread():
             self._process.start()
         theirs.close()
         self.row: dict[str, Any] = {}
@@ -256,6 +257,22 @@ class _Worker:
 
 
 @contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """What is started in it does its arithmetic on one thread: workers that fight over the cores are slower than one.
+
+    The libraries read these when they are loaded, which a fresh process does before it comes to our code.
+    """
+    before = {name: os.environ.get(name) for name in THREADS}
+    os.environ.update({name: value or "1" for name, value in before.items()})
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+
+
+@contextlib.contextmanager
 def _no_main() -> Iterator[None]:
     """Keeps new processes from running the caller's script again, which many scripts do not expect."""
     main = sys.modules["__main__"]
@@ -271,7 +288,6 @@ def _work(pipe: Connection, settings: Settings) -> None:
     import signal
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interruption stops
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
     inspector = Inspector(settings)
     with contextlib.suppress(EOFError, BrokenPipeError):
         while True:
