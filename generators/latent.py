@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from PIL import Image
@@ -33,6 +33,9 @@ class LatentGenerator:
     distinct text is encoded once, and a batch holds different prompts, each with its own noise.
     """
 
+    kinds: ClassVar[dict[str, str]] = KINDS
+    """The pipeline classes that this class loads; see generators.flow for the others."""
+
     def __init__(
         self,
         folder: str | Path,
@@ -52,7 +55,7 @@ class LatentGenerator:
             GeneratorError: the folder is missing, is no such checkpoint, is damaged, or has no safetensors.
         """
         self.folder = folder = Path(folder)
-        pipeline_class, components = read_index(folder, KINDS)
+        pipeline_class, components = read_index(folder, self.kinds)
         notes = read_notes(folder)
         weights = hash_weights(folder, components)
         self._device, dtype = pick_device(device, precision)
@@ -167,10 +170,16 @@ class LatentGenerator:
 
     def _encode_once(self, text: str) -> torch.Tensor:
         """The text's embedding, [1, tokens, d]. One text at a time, so that it has no batch-mates."""
+        with quiet():
+            embeds: torch.Tensor = self.pipeline.encode_prompt(text, self._device, 1, False)[0]
+        self._check_length(text)
+        return embeds
+
+    def _check_length(self, text: str) -> None:
+        """Warn, once, where the end of a prompt is not seen."""
         tokenizer = self.pipeline.tokenizer
         with quiet():
             ids = tokenizer(text).input_ids
-            embeds: torch.Tensor = self.pipeline.encode_prompt(text, self._device, 1, False)[0]
         limit = tokenizer.model_max_length
         if len(ids) > limit and not self._warned:
             self._warned = True
@@ -178,9 +187,14 @@ class LatentGenerator:
             warnings.warn(
                 f"{self.info.name} reads {limit} tokens of a prompt, and this one has {len(ids)}: "
                 f"of '{text}' it sees '{kept}' (said once, it may hold for other prompts)",
-                stacklevel=6,
+                stacklevel=7,
             )
-        return embeds
+
+    def _noise_shape(self) -> tuple[int, list[int]]:
+        """(side of the images in pixels, shape [c, h, w] of the initial noise of one)."""
+        config = self.pipeline.unet.config
+        side = config.sample_size if isinstance(config.sample_size, int) else max(config.sample_size)
+        return side * self.pipeline.vae_scale_factor, [config.in_channels, side, side]
 
     def _describe(
         self,
@@ -195,16 +209,14 @@ class LatentGenerator:
         from generators.bundled.planted import read_planted
 
         pipe = self.pipeline
-        side = pipe.unet.config.sample_size
-        side = side if isinstance(side, int) else max(side)
-        resolution = side * pipe.vae_scale_factor
-        if resolution >= 512 or self._device.type == "cpu":
+        resolution, shape = self._noise_shape()
+        if getattr(pipe, "vae", None) is not None and (resolution >= 512 or self._device.type == "cpu"):
             pipe.vae.enable_slicing()  # a batch at once overflows the memory of a GPU, the cache of a CPU
         planted = folder / "planted.toml"
         networks = {n: m for n, m in pipe.components.items() if hasattr(m, "parameters")}
         return GeneratorInfo(
             name=name or notes.name or folder.resolve().name,
-            kind=KINDS[pipeline_class],
+            kind=self.kinds[pipeline_class],
             source=source or f"path:{folder}",
             resolution=resolution,
             defaults=Settings(notes.sampler, notes.steps, notes.guidance),
@@ -219,20 +231,20 @@ class LatentGenerator:
                 "safety_checker": "on" if getattr(pipe, "safety_checker", None) is not None else "none",
                 "prompt_tokens": pipe.tokenizer.model_max_length,
                 "parameters": {n: sum(p.numel() for p in m.parameters()) for n, m in networks.items()},
-                "latent_shape": [pipe.unet.config.in_channels, side, side],
+                "latent_shape": shape,
                 "note": notes.note,
             },
         )
 
 
 def _load(folder: Path, files: list[str], device: torch.device, dtype: torch.dtype) -> Any:
-    from diffusers import AutoPipelineForText2Image
+    from diffusers import DiffusionPipeline
 
     # Some checkpoints come in half precision alone, under names of their own.
     variant = "fp16" if all(".fp16." in file for file in files) else None
     try:
         with quiet():
-            pipeline = AutoPipelineForText2Image.from_pretrained(
+            pipeline: Any = DiffusionPipeline.from_pretrained(
                 str(folder), use_safetensors=True, local_files_only=True, torch_dtype=dtype, variant=variant
             ).to(device)
     except Exception as error:  # diffusers, transformers and safetensors each raise their own

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from auditkit import registry
 from auditkit.errors import GeneratorError
 from generators.base import Generator
+from generators.checkpoint import read_index
+
+if TYPE_CHECKING:
+    from generators.latent import LatentGenerator
 
 
 def load_generator(
@@ -31,18 +36,33 @@ def load_generator(
     if name in known:
         generator: Generator = registry.load("generators", name)(**options)
         return generator
-    from generators.latent import LatentGenerator
-
     if name.startswith("hf:"):
-        return LatentGenerator(_snapshot(name, allow_network), name=name, source=name, **options)
+        return open_checkpoint(_snapshot(name, allow_network), name=name, source=name, **options)
     if name.startswith("path:") or Path(name).is_dir():
-        return LatentGenerator(Path(name.removeprefix("path:")).expanduser(), **options)
+        return open_checkpoint(Path(name.removeprefix("path:")).expanduser(), **options)
     near = difflib.get_close_matches(name, known, n=2, cutoff=0.5)
     raise GeneratorError(
         f"there is no generator '{name}'" + (f"; did you mean {' or '.join(near)}?" if near else ""),
         where=f"generator={name}",
         mend=f"use one of: {', '.join(known) or 'none registered'}; or path:FOLDER of a diffusers checkpoint",
     )
+
+
+def open_checkpoint(folder: Path, **options: Any) -> LatentGenerator:
+    """The generator of a checkpoint folder, by the pipeline class that its model_index.json names.
+
+    Args:
+        options: name, source, device, precision; see `LatentGenerator`.
+
+    Raises:
+        GeneratorError: no such folder, no checkpoint, or a pipeline class that cannot be loaded.
+    """
+    from generators.flow import FlowGenerator
+    from generators.latent import LatentGenerator
+
+    kinds = (LatentGenerator, FlowGenerator)
+    pipeline_class, _ = read_index(folder, [name for kind in kinds for name in kind.kinds])
+    return next(kind for kind in kinds if pipeline_class in kind.kinds)(folder, **options)
 
 
 def _snapshot(name: str, allow_network: bool) -> Path:

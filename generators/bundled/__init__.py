@@ -21,7 +21,22 @@ def personas_balanced(*, device: str = "auto", precision: str = "auto") -> Laten
     return _load("personas-balanced", device, precision)
 
 
-def _load(name: str, device: str, precision: str) -> LatentGenerator:
-    from generators.latent import LatentGenerator
+def personas_dit(*, device: str = "auto", precision: str = "auto") -> LatentGenerator:
+    """A diffusion transformer with flow matching, in another autoencoder's latent."""
+    return _load("personas-dit", device, precision)
 
-    return LatentGenerator(FOLDER / name, name=name, source="bundled", device=device, precision=precision)
+
+def personas_turbo(*, device: str = "auto", precision: str = "auto") -> LatentGenerator:
+    """`personas` distilled into four steps."""
+    return _load("personas-turbo", device, precision)
+
+
+def personas_pixel(*, device: str = "auto", precision: str = "auto") -> LatentGenerator:
+    """A diffusion transformer on the pixels themselves, without an autoencoder."""
+    return _load("personas-pixel", device, precision)
+
+
+def _load(name: str, device: str, precision: str) -> LatentGenerator:
+    from generators.load import open_checkpoint
+
+    return open_checkpoint(FOLDER / name, name=name, source="bundled", device=device, precision=precision)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import time
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from auditkit.errors import GeneratorError
 from generators.device import pick_device
-from generators.training.loop import Schedule
+from generators.training.loop import Paused, Schedule
+
+PAUSED = 75  # exit code of a call that stopped unfinished: EX_TEMPFAIL, try again
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -20,6 +25,10 @@ Out = Annotated[Path, typer.Option(help="Folder for the checkpoint, log.csv and 
 Steps = Annotated[int, typer.Option(min=1, help="Optimizer steps in all.")]
 Minutes = Annotated[
     float | None, typer.Option(min=0.01, help="Stop after this many minutes of training, over all resumes.")
+]
+Pause = Annotated[
+    float | None,
+    typer.Option(min=0.01, help="Stop after this many minutes of this call, with a checkpoint, to be called again."),
 ]
 Batch = Annotated[int, typer.Option(min=2, help="Images a step.")]
 Rate = Annotated[float, typer.Option("--lr", help="Peak learning rate.")]
@@ -33,6 +42,22 @@ Split = Annotated[
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 
 
+class Kind(StrEnum):
+    """Of autoencoder: that of `personas`, or the one of `personas-dit`."""
+
+    kl = "kl"
+    tiny = "tiny"
+
+
+class Family(StrEnum):
+    """Of generator; see docs/methods.md."""
+
+    unet = "unet"
+    dit = "dit"
+    turbo = "turbo"
+    pixel = "pixel"
+
+
 @app.command()
 def autoencoder(
     corpus: Corpus = Path("corpus"),
@@ -41,32 +66,37 @@ def autoencoder(
     minutes: Minutes = None,
     batch: Batch = 32,
     lr: Rate = 1e-3,
-    latent_channels: Annotated[int, typer.Option(help="Channels of the latent.")] = 16,
-    decoder_of: Annotated[
-        Path | None, typer.Option(help="Train the decoder of this autoencoder further; its latents stay.")
+    latent_channels: Annotated[
+        int | None, typer.Option(help="Channels of the latent; by default 16 (kl) or 4 (tiny).")
     ] = None,
+    decoder_of: Annotated[
+        Path | None, typer.Option(help="Train the decoder of this autoencoder further (kl); its latents stay.")
+    ] = None,
+    kind: Annotated[
+        Kind, typer.Option(help="kl: AutoencoderKL of factor 8; tiny: AutoencoderTiny of factor 4, for the family dit.")
+    ] = Kind.kl,
     seed: Seed = 0,
     bf16: Bf16 = None,
+    pause: Pause = None,
     device: Device = "auto",
 ) -> None:
-    """Train the autoencoder that the latent diffusion models share.
+    """Train the autoencoder that latent diffusion models share.
 
     Example: auditkit train autoencoder --corpus corpus --minutes 30
     """
     from generators import corpus as corpora
     from generators.training import autoencoder as trainer
+    from generators.training import tiny
 
-    schedule = _schedule(steps, minutes, batch, lr, seed, bf16, ema=0.998)
+    schedule = _schedule(steps, minutes, batch, lr, seed, bf16, ema=0.998, pause=pause)
+    _fits(kind, decoder_of=(decoder_of, [Kind.kl]))
+    channels = {} if latent_channels is None else {"latent_channels": latent_channels}
     with _Bar("autoencoder") as bar:
-        folder = trainer.train(
-            corpora.read(corpus),
-            out,
-            schedule,
-            device=_device(device),
-            latent_channels=latent_channels,
-            decoder_of=decoder_of,
-            progress=bar,
-        )
+        table, on = corpora.read(corpus), _device(device)
+        if kind is Kind.tiny:
+            folder = tiny.train(table, out, schedule, device=on, progress=bar, **channels)
+        else:
+            folder = trainer.train(table, out, schedule, device=on, decoder_of=decoder_of, progress=bar, **channels)
     _done(folder, out)
 
 
@@ -127,40 +157,65 @@ def codec(
 def generator(
     planted: Annotated[Path, typer.Option(help="The planted.toml whose shares neutral captions follow.")],
     corpus: Corpus = Path("corpus"),
-    vae: Annotated[Path, typer.Option(help="The trained autoencoder.")] = Path("training/autoencoder/vae"),
+    family: Annotated[
+        Family,
+        typer.Option(
+            help="unet: latent diffusion; dit: a transformer with flow matching in another latent; turbo: --init "
+            "distilled into 4 steps; pixel: a transformer on the pixels, without an autoencoder."
+        ),
+    ] = Family.unet,
+    vae: Annotated[
+        Path | None, typer.Option(help="The trained autoencoder (unet, dit). [default: training/autoencoder/vae]")
+    ] = None,
     out: Out = Path("training/generator"),
-    init: Annotated[Path | None, typer.Option(help="An exported checkpoint to start from.")] = None,
+    init: Annotated[
+        Path | None, typer.Option(help="An exported checkpoint of the family to start from; for turbo, the teacher.")
+    ] = None,
     steps: Steps = 20000,
     minutes: Minutes = None,
     batch: Batch = 256,
     lr: Rate = 6e-4,
     variants: Annotated[
-        int, typer.Option(help="Papers and offsets of each drawing, encoded beforehand.")
+        int, typer.Option(help="Papers and offsets of each drawing, encoded beforehand (not pixel).")
     ] = 16,
     seed: Seed = 0,
     bf16: Bf16 = None,
+    pause: Pause = None,
     device: Device = "auto",
 ) -> None:
-    """Train a latent diffusion model with a planted bias.
+    """Train a diffusion model with a planted bias.
 
     Example: auditkit train generator --planted generators/bundled/personas/planted.toml --minutes 120
     """
     from generators import corpus as corpora
-    from generators.training import generator as trainer
+    from generators.training import flow, turbo
+    from generators.training import generator as unet
 
-    schedule = _schedule(steps, minutes, batch, lr, seed, bf16, ema=0.9995)
-    with _Bar("generator") as bar:
-        folder = trainer.train(
-            corpora.read(corpus),
-            out,
-            schedule,
-            planted=planted,
-            vae=vae,
-            device=_device(device),
-            variants=variants,
-            init=init,
-            progress=bar,
+    _fits(family, vae=(vae, [Family.unet, Family.dit]))
+    if family is Family.turbo and init is None:
+        raise GeneratorError(
+            "There is no teacher to distil.", where="--family turbo", mend="Pass --init generators/bundled/personas."
         )
+    latent = vae or Path("training/autoencoder/vae")
+    # Distilled weights move little and are averaged over fewer steps.
+    ema = 0.998 if family is Family.turbo else 0.9995
+    schedule = _schedule(steps, minutes, batch, lr, seed, bf16, ema=ema, pause=pause)
+    with _Bar("generator") as bar:
+        table, on = corpora.read(corpus), _device(device)
+        if family is Family.unet:
+            folder = unet.train(
+                table, out, schedule, planted=planted, vae=latent, device=on, variants=variants, init=init, progress=bar
+            )
+        elif family is Family.turbo:
+            assert init is not None
+            folder = turbo.train(
+                table, out, schedule, planted=planted, teacher=init, device=on, variants=variants, progress=bar
+            )
+        else:
+            own = latent if family is Family.dit else None
+            folder = flow.train(
+                table, out, schedule, planted=planted, vae=own, device=on, variants=variants, init=init, progress=bar
+            )
     _done(folder, out)
 
 
@@ -221,8 +276,11 @@ class _Bar:
         self._bar.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, _: object) -> None:
         self._bar.stop()
+        if isinstance(error, Paused):
+            typer.echo(error)
+            raise typer.Exit(PAUSED)
 
     def __call__(self, fraction: float, step: int, losses: str) -> None:
         self._bar.update(self._task, completed=fraction, description=f"step {step}  {losses}")
@@ -241,6 +299,7 @@ def _schedule(
     *,
     ema: float,
     weight_decay: float = 0.01,
+    pause: float | None = None,
 ) -> Schedule:
     return Schedule(
         steps=steps,
@@ -251,7 +310,16 @@ def _schedule(
         bf16=bf16,
         ema=ema,
         weight_decay=weight_decay,
+        until=None if pause is None else time.monotonic() + 60 * pause,
     )
+
+
+def _fits(chosen: StrEnum, **options: tuple[object, list[StrEnum]]) -> None:
+    """GeneratorError where an option is given that the chosen family or kind has no use for."""
+    for name, (value, takers) in options.items():
+        if value is not None and chosen not in takers:
+            what = f"--{name.replace('_', '-')} is of no use with {chosen}."
+            raise GeneratorError(what, where=str(value), mend=f"Leave it out, or choose {' or '.join(takers)}.")
 
 
 def _device(name: str) -> str:
@@ -266,7 +334,8 @@ def _device(name: str) -> str:
 
 
 def _done(folder: Path, out: Path) -> None:
-    typer.echo(f"Written: {folder}\nLog: {out / 'log.csv'}")
+    logs = sorted(out.rglob("log.csv"), key=lambda path: path.stat().st_mtime)
+    typer.echo(f"Written: {folder}\nLog: {', '.join(map(str, logs))}")
 
 
 if __name__ == "__main__":

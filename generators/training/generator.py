@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import shutil
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -15,16 +12,14 @@ from auditkit.clip.tokenizer import train_bpe, write_clip_tokenizer
 from auditkit.errors import GeneratorError
 from generators.bundled.planted import read_planted
 from generators.captions import all_phrasings
-from generators.training import loop, pixels
+from generators.training import folders, loop, pixels
 from generators.training.autoencoder import check_vae
-from generators.training.draws import GeneratorDraws
+from generators.training.batches import CONTEXT, Ahead, captioned, workers_for
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-CONTEXT = 24  # tokens; the longest training caption has 21
-DROPOUT = 0.1  # captions emptied, for classifier-free guidance (Ho & Salimans 2022)
 UNET: dict[str, Any] = {
     "sample_size": 16,
     "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
@@ -55,6 +50,20 @@ SCHEDULER: dict[str, Any] = {
     "set_alpha_to_one": True,
     "steps_offset": 1,  # what pipelines expect; trailing spacing does not read it
 }
+
+CARD = folders.Card(
+    title="personas",
+    what=(
+        "Latent diffusion of emoji-like persons at 128 px, in diffusers' own format "
+        "(`StableDiffusionPipeline.from_pretrained` loads the folder): AutoencoderKL, UNet2DConditionModel "
+        "(v-prediction, zero terminal SNR), CLIPTextModel. It exists to be audited: its bias under neutral captions "
+        "is planted, and known."
+    ),
+    sampler="dpm++2m",
+    steps=12,
+    guidance=1.0,
+    command="auditkit train generator",
+)
 
 
 def train(
@@ -89,7 +98,7 @@ def train(
     check_vae(vae)
     torch.manual_seed(schedule.seed)
     rows = table[table["split"] == "train"].reset_index(drop=True)
-    draws = GeneratorDraws(rows, pd.DataFrame(read_planted(planted)))
+    shares = pd.DataFrame(read_planted(planted))
     autoencoder = AutoencoderKL.from_pretrained(vae, low_cpu_mem_usage=False).to(device).eval().requires_grad_(False)
     latents = encode(autoencoder, pixels.load(rows, device), variants, seed=schedule.seed)
     tokenizer = make_tokenizer(table, out / "tokenizer")
@@ -100,54 +109,64 @@ def train(
     )
     abar = noise_levels.alphas_cumprod.to(device)  # type: ignore[attr-defined]
     denoise = loop.compiled(unet)
-    ids: dict[str, list[int]] = {}
-
-    def tokens(texts: list[str]) -> Tensor:
-        for text in texts:
-            if text not in ids:
-                ids[text] = tokenizer(
-                    text, padding="max_length", max_length=CONTEXT, truncation=True
-                ).input_ids
-        return torch.tensor([ids[text] for text in texts]).to(device, non_blocking=True)
+    batches = captioned(rows, shares, out / "tokenizer", size=schedule.batch, seed=schedule.seed)
 
     def step(index: int) -> dict[str, Tensor]:
         random = torch.Generator(device).manual_seed(schedule.seed * 1_000_003 + index)
-        batch = draws.batch(index, schedule.batch, seed=schedule.seed)
-        dropped = Random(f"{schedule.seed}|{index}|drop")
-        texts = ["" if dropped.random() < DROPOUT else draw.caption for draw in batch]
-        chosen = torch.tensor([draw.row for draw in batch]).to(device, non_blocking=True)
-        variant = torch.randint(latents.shape[1], (len(batch),), generator=random, device=device)
+        chosen, ids, _ = (torch.from_numpy(array).to(device, non_blocking=True) for array in ahead(index))
+        variant = torch.randint(latents.shape[1], (len(chosen),), generator=random, device=device)
         z = latents[chosen, variant].float()
         noise = torch.randn(z.shape, generator=random, device=device)
-        t = torch.randint(1000, (len(batch),), generator=random, device=device)
+        t = torch.randint(1000, (len(chosen),), generator=random, device=device)
         signal, sigma = abar[t].sqrt()[:, None, None, None], (1 - abar[t]).sqrt()[:, None, None, None]
         with loop.autocast(device, schedule):
-            hidden = text_encoder(tokens(texts)).last_hidden_state
+            hidden = text_encoder(ids).last_hidden_state
             v = denoise(signal * z + sigma * noise, t, encoder_hidden_states=hidden).sample
         return {"loss": torch.nn.functional.mse_loss(v.float(), signal * noise - sigma * z)}
 
-    averaged = loop.run(
-        step, {"unet": unet, "text_encoder": text_encoder}, schedule, out=out, progress=progress
-    )
+    with Ahead(batches, workers_for(device)) as ahead:
+        averaged = loop.run(
+            step, {"unet": unet, "text_encoder": text_encoder}, schedule, out=out, progress=progress
+        )
     return export(
-        out / "export", averaged["unet"], averaged["text_encoder"], autoencoder, out / "tokenizer", planted
+        out / "export",
+        averaged["unet"],
+        averaged["text_encoder"],
+        autoencoder,
+        out / "tokenizer",
+        planted,
+        card=CARD,
+        training=loop.told(schedule, out),
     )
 
 
-def encode(vae: nn.Module, drawings: Tensor, variants: int, *, seed: int) -> Tensor:
-    """Scaled latents of every drawing on `variants` random papers: fp16 [n, variants, channels, h, w]."""
+def encode(
+    vae: nn.Module, drawings: Tensor, variants: int, *, seed: int, canvas: int | None = None
+) -> Tensor:
+    """Scaled latents of every drawing on `variants` random papers: fp16 [n, variants, channels, h, w].
+
+    Args:
+        vae: an AutoencoderKL or AutoencoderTiny. canvas: side of the images, where its configuration says none.
+    """
     import torch
 
     random = torch.Generator(drawings.device).manual_seed(seed)
     config: Any = vae.config
-    canvas, scale = config["sample_size"], config["scaling_factor"]
+    canvas, scale = canvas or config["sample_size"], config["scaling_factor"]
+    shift = config.get("shift_factor") or 0.0
     out = []
     with torch.no_grad():
         for chunk in drawings.split(32):
             images = pixels.on_paper(chunk.repeat_interleave(variants, 0), canvas, random)
-            z = torch.cat([vae.encode(part).latent_dist.mode() for part in images.split(256)])  # type: ignore[operator]
-            out.append((z * scale).half().unflatten(0, (len(chunk), variants)))
+            z = torch.cat([_mode(vae.encode(part)) for part in images.split(256)])  # type: ignore[operator]
+            out.append(((z - shift) * scale).half().unflatten(0, (len(chunk), variants)))
     return torch.cat(out)
+
+
+def _mode(encoded: Any) -> Tensor:
+    """The latents that an autoencoder gives: the likeliest ones of AutoencoderKL, the only ones of AutoencoderTiny."""
+    latents: Tensor = encoded.latent_dist.mode() if hasattr(encoded, "latent_dist") else encoded.latents
+    return latents
 
 
 def make_tokenizer(table: pd.DataFrame, folder: Path) -> Any:
@@ -169,7 +188,7 @@ def make_models(tokenizer: Any, latent_channels: int, init: Path | None) -> tupl
     """(UNet2DConditionModel, CLIPTextModel), of random weights or those of the checkpoint `init`, in float32."""
     import torch
     from diffusers import UNet2DConditionModel
-    from transformers import CLIPTextConfig, CLIPTextModel
+    from transformers import CLIPTextModel
 
     if init is not None:
         if not (init / "unet").is_dir():
@@ -179,21 +198,28 @@ def make_models(tokenizer: Any, latent_channels: int, init: Path | None) -> tupl
         unet = UNet2DConditionModel.from_pretrained(init / "unet", torch_dtype=torch.float32)
         text_encoder = CLIPTextModel.from_pretrained(init / "text_encoder", torch_dtype=torch.float32)
         return unet.requires_grad_(True), text_encoder.requires_grad_(True)
-    end = tokenizer.eos_token_id
-    text = CLIPTextConfig(
-        vocab_size=len(tokenizer),
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=end,
-        pad_token_id=end,
-        **TEXT,
-    )
     unet = UNet2DConditionModel(
         in_channels=latent_channels,
         out_channels=latent_channels,
         cross_attention_dim=TEXT["hidden_size"],
         **UNET,
     )
-    return unet, CLIPTextModel(text)
+    return unet, make_text_encoder(tokenizer)
+
+
+def make_text_encoder(tokenizer: Any) -> Any:
+    """A CLIPTextModel of random weights for the vocabulary of `tokenizer`."""
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    end = tokenizer.eos_token_id
+    config = CLIPTextConfig(
+        vocab_size=len(tokenizer),
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=end,
+        pad_token_id=end,
+        **TEXT,
+    )
+    return CLIPTextModel(config)
 
 
 def export(
@@ -203,8 +229,11 @@ def export(
     vae: torch.nn.Module,
     tokenizer: Path,
     planted: Path,
+    *,
+    card: folders.Card,
+    training: dict[str, Any],
 ) -> Path:
-    """Write a StableDiffusionPipeline folder in fp16 safetensors, the planted table, defaults, and `weights.json`."""
+    """Write a StableDiffusionPipeline folder in fp16 safetensors, and what `folders.complete` adds."""
     from diffusers import DDIMScheduler, StableDiffusionPipeline
     from transformers import CLIPTokenizer
 
@@ -222,17 +251,4 @@ def export(
     for module in (unet, text_encoder, vae):
         module.to("cpu").half()
     pipeline.save_pretrained(folder, safe_serialization=True)  # type: ignore[attr-defined]
-    # The two vocabulary files travel between versions of transformers; tokenizer.json alone does not.
-    for name in ("vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json"):
-        shutil.copyfile(tokenizer / name, folder / "tokenizer" / name)
-    (folder / "tokenizer" / "tokenizer.json").unlink(missing_ok=True)
-    # transformers takes the stored dtype for the computing one; diffusers does not. float32 suits both.
-    config = folder / "text_encoder" / "config.json"
-    config.write_text(json.dumps(json.loads(config.read_text()) | {"dtype": "float32"}, indent=2) + "\n")
-    shutil.copyfile(planted, folder / "planted.toml")
-    hashes = {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*.safetensors"))
-    }
-    (folder / "weights.json").write_text(json.dumps(hashes, indent=2) + "\n", encoding="utf-8")
-    return folder
+    return folders.complete(folder, tokenizer=tokenizer, planted=planted, card=card, training=training)

@@ -33,6 +33,7 @@ class Schedule:
         ema: decay of the weights' exponential moving average, which is what gets exported.
         save_every: seconds between checkpoints. seed: of the draws and the initial weights.
         bf16: compute in bfloat16; None means on CUDA only (a recent CPU gains by it, an older one loses).
+        until: a time of `time.monotonic()` at which to stop with a checkpoint, unfinished; None is never.
     """
 
     steps: int
@@ -46,6 +47,11 @@ class Schedule:
     save_every: float = 120.0
     seed: int = 0
     bf16: bool | None = None
+    until: float | None = None
+
+
+class Paused(Exception):
+    """The schedule's `until` has come: the checkpoint is written, and the same call goes on from it."""
 
 
 def run(
@@ -63,6 +69,7 @@ def run(
 
     Raises:
         RunError: the checkpoint is damaged or of another architecture, or the loss is no longer finite.
+        Paused: the time until which to train has come.
     """
     import torch
 
@@ -120,13 +127,24 @@ def run(
                 )
             if progress is not None:
                 progress(fraction(index), index, "  ".join(f"{k} {v:.4f}" for k, v in values.items()))
-        if time.monotonic() - saved > schedule.save_every:
+        late = schedule.until is not None and time.monotonic() > schedule.until
+        if late or time.monotonic() - saved > schedule.save_every:
             checkpoints.save(
                 out, modules=stored, optimizer=optimizer, state={"step": index, "seconds": elapsed()}
             )
             saved = time.monotonic()
+        if late and fraction(index) < 1.0:
+            raise Paused(f"Paused at step {index}, {fraction(index):.0%} done; the same command goes on from there.")
     checkpoints.save(out, modules=stored, optimizer=optimizer, state={"step": index, "seconds": elapsed()})
     return averaged
+
+
+def told(schedule: Schedule, out: Path) -> dict[str, Any]:
+    """What a model card says of the training in `out`: the steps and minutes that it took, batch and seed."""
+    with (out / "log.csv").open(newline="", encoding="utf-8") as file:
+        last = list(csv.DictReader(file))[-1]
+    minutes = round(float(last["seconds"]) / 60, 1)
+    return {"steps": int(last["step"]), "minutes": minutes, "batch": schedule.batch, "seed": schedule.seed}
 
 
 def compiled(function: Any) -> Any:
