@@ -51,6 +51,7 @@ def main() -> None:
     parser.add_argument("what", choices=["fuzz", "recover", "speed"])
     parser.add_argument("--files", type=int, help="mutated files (20,000), or files of the memory run (10,000)")
     parser.add_argument("--photographs", type=Path, help="folder of `python -m benchmarks.photographs`")
+    parser.add_argument("--strangers", type=int, default=STRANGERS, help="uploads of other pictures (40,000)")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -61,7 +62,7 @@ def main() -> None:
         if given.what == "fuzz":
             fuzz(signer, root, given.files or 20_000, given.seed)
         elif given.what == "recover":
-            recover(signer, made.root, Path(folder), given.photographs, given.seed)
+            recover(signer, made.root, Path(folder), given.photographs, given.strangers, given.seed)
         else:
             speed(signer, made.root, Path(folder), given.files or 10_000)
 
@@ -186,7 +187,7 @@ def _same(original: bytes, data: bytes, root: str) -> bool:
         return False
 
 
-def recover(signer: Credentials, root: Path, home: Path, photographs: Path | None, seed: int) -> None:
+def recover(signer: Credentials, root: Path, home: Path, photographs: Path | None, others: int, seed: int) -> None:
     """Sign photographs with a mark each, change them, and ask the store."""
     from auditkit.watermark import keys
 
@@ -226,8 +227,10 @@ def recover(signer: Credentials, root: Path, home: Path, photographs: Path | Non
         low, high = clopper_pearson(exact + soft, n)
         share = f"{(exact + soft) / n:>8.3f}  [{low:.3f}, {high:.3f}]"
         print(f"{key[:34]}{key[34:]:<16}{exact:>6}{soft:>6}{share}   {right} of {exact + soft}")
-    for how, inspector, n in (("hash alone", blind, STRANGERS), ("mark and hash", looking, 300)):
+    for how, inspector, n in (("hash alone", blind, others), ("mark and hash", looking, min(300, others))):
         hits = 0
+        if not n:
+            continue
         for number in range(n):
             image = strangers[number] if number < len(strangers) else _part(rng.choice(strangers), rng)
             hits += inspector.inspect_bytes(_encoded(image, "JPEG")).c2pa["verdict"].startswith("recovered")

@@ -18,7 +18,7 @@ SIDE = 128
 """Longest side of a thumbnail."""
 WHOLE = 0.75
 """Correlation with the whole thumbnail from which it is the same picture."""
-PART = 0.80
+PART = 0.82
 """Correlation with a part of it: higher, since the best of many places is taken."""
 DIFFERENT = 0.50
 """Below it, at every place and scale that was tried, it is another picture."""
@@ -27,6 +27,8 @@ SCALES = np.geomspace(1.0, 0.35, 22)
 STEP = 0.05
 """Between two of them; the best is searched around more finely."""
 EDGE = 3
+CONTRAST = 1.6
+"""How many times more or less contrast a place may have than the part that is held against it."""
 
 FINE, COARSE = 0.7, 3.0
 """Scales, in pixels of the thumbnail, between which pictures are compared."""
@@ -118,9 +120,20 @@ def _best_place(part: Image.Image, original: NDArray[np.float32], scales: NDArra
 
 
 def _matched(original: NDArray[np.float32], template: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Correlation at each place, [-1, 1]; -1 where the original has far less or far more contrast than the part.
+
+    The same picture has the same contrast; on flat ground a correlation is a quotient of rounding errors.
+    """
+    from scipy.ndimage import uniform_filter
     from skimage.feature import match_template
 
-    return np.nan_to_num(match_template(original, template))
+    found = np.nan_to_num(match_template(original, template)).clip(-1, 1)
+    h, w = template.shape
+    mean, square = (uniform_filter(each, size=(h, w), mode="constant") for each in (original, original**2))
+    top, left = h // 2, w // 2
+    place = (slice(top, top + found.shape[0]), slice(left, left + found.shape[1]))
+    contrast = np.sqrt(np.maximum(square[place] - mean[place] ** 2, 0)) / template.std()
+    return np.where((contrast > 1 / CONTRAST) & (contrast < CONTRAST), found, -1.0).astype(np.float32)
 
 
 def _turned(image: Image.Image, form: str) -> Image.Image:

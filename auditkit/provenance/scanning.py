@@ -11,9 +11,7 @@ import hashlib
 import json
 import multiprocessing
 import os
-import sys
 import time
-import types
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection, wait
@@ -22,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from auditkit.errors import AuditkitError, ProvenanceError
 from auditkit.files import sha256_file
+from auditkit.processes import one_thread, without_main
 from auditkit.provenance.inspection import Inspector, Settings, printable, sidecar_paths
 
 if TYPE_CHECKING:
@@ -31,7 +30,6 @@ SECONDS = 60.0
 """A file that takes longer is given up: a hang."""
 START_SECONDS = 30.0
 """A worker's first file may take that much longer: the process starts and loads its libraries."""
-THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 BATCH = 200
 SAVE_SECONDS = 10.0
 """Rows are written when there are that many, or when the last were written that long ago."""
@@ -229,7 +227,7 @@ class _Worker:
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
         self._process = context.Process(target=work, args=(theirs, settings), daemon=True)
-        with _no_main(), _one_thread():
+        with without_main(), one_thread():
             self._process.start()
         theirs.close()
         self.row: dict[str, Any] = {}
@@ -254,33 +252,6 @@ class _Worker:
         self._process.kill()
         self._process.join(5)
         self.pipe.close()
-
-
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """What is started in it does its arithmetic on one thread: workers that fight over the cores are slower than one.
-
-    The libraries read these when they are loaded, which a fresh process does before it comes to our code.
-    """
-    before = {name: os.environ.get(name) for name in THREADS}
-    os.environ.update({name: value or "1" for name, value in before.items()})
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-
-
-@contextlib.contextmanager
-def _no_main() -> Iterator[None]:
-    """Keeps new processes from running the caller's script again, which many scripts do not expect."""
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = types.ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main
 
 
 def _work(pipe: Connection, settings: Settings) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from auditkit.processes import without_main
 from generators.training.draws import GeneratorDraws
 
 if TYPE_CHECKING:
@@ -92,7 +93,8 @@ class Ahead:
             return self._make(index)
         for i in range(index, index + self._depth):
             if i not in self._waiting:
-                self._waiting[i] = self._pool.submit(_work, i)
+                with without_main():  # the pool starts its processes as tasks come
+                    self._waiting[i] = self._pool.submit(_work, i)
         return self._waiting.pop(index).result()
 
 
