@@ -97,8 +97,8 @@ def sentence(
                 "This is a manifest without its image, and nothing is said about it: inspect the image, with this file "
                 "beside it."
             )
-        kind = f"The file ({media_type})" if media_type else "The file is of a kind that is not known here: it"
-        return f"{kind} cannot be read for a manifest: nothing is said about where it came from."
+        kind = f"The file ({media_type})" if media_type else "The file is of a kind that is not known here, and"
+        return f"{kind} cannot be read for a manifest. Nothing is said about where it came from."
     if verdict == "remote-only":
         return (
             "The file names an address where its manifest is said to be. It was not fetched: looking there would tell "
