@@ -14,7 +14,7 @@ import pyarrow.parquet as parquet
 import synthetic_run
 from provenance_helpers import credentials, pki
 
-from auditkit.provenance import scanning, trust
+from auditkit.provenance import scan_table, scanning, trust
 from auditkit.provenance.containers import find, reinserted, strip
 from auditkit.provenance.inspection import Inspector, Settings
 from auditkit.provenance.publishing import Publisher
@@ -95,7 +95,7 @@ def swap(run: Run, one: int, other: int) -> None:
 
 def write_scan(path: Path, rows: list[dict[str, Any]]) -> Path:
     """A table of `auditkit scan`, without its worker processes."""
-    made = arrow.Table.from_pandas(scanning._table(rows), preserve_index=False)
+    made = arrow.Table.from_pandas(scan_table.table_of(rows), preserve_index=False)
     parquet.write_table(made.replace_schema_metadata({b"auditkit_scan": b"0"}), path)
     return path
 

@@ -24,7 +24,8 @@ from auditkit.provenance.containers import find, reinserted, strip
 from auditkit.provenance.inspection import Inspector
 from auditkit.provenance.manifest import Claim
 from auditkit.provenance.publishing import Publisher
-from auditkit.provenance.scanning import _stat_row, _table
+from auditkit.provenance.scan_table import table_of
+from auditkit.provenance.scanning import _stat_row
 from auditkit.watermark import keys
 from reports.provenance_charts import ingredient_tree, ingredients_alt, ingredients_chart, verdicts_chart
 
@@ -287,7 +288,7 @@ def test_a_scan_in_the_folder_of_runs_is_found_and_other_tables_are_not(show, sc
     (tmp_path / "runs").mkdir()
     scan.rename(tmp_path / "runs" / "inside.parquet")
     synthetic_run.make_run(tmp_path / "runs", images_per_prompt=1, measured=False)
-    _table([]).to_parquet(tmp_path / "other.parquet")
+    table_of([]).to_parquet(tmp_path / "other.parquet")
     assert show(part="A scan").selectbox(key="scan").options == ["runs/inside.parquet"]
 
 

@@ -123,7 +123,8 @@ def test_no_public_file_makes_a_connection(guarded: None) -> None:
 
 
 def test_a_scan_of_files_with_addresses_makes_no_request(tmp_path: Path, listener: Listener) -> None:
-    from auditkit.provenance.scanning import read_scan, scan
+    from auditkit.provenance.scan_table import read_scan
+    from auditkit.provenance.scanning import scan
 
     folder = tmp_path / "uploads"
     folder.mkdir()

@@ -20,9 +20,10 @@ from provenance_helpers import image_bytes, isolated, issued, pki, signed  # noq
 from provenance_mutations import repainted
 
 from auditkit.errors import ProvenanceError, TrustError
-from auditkit.provenance import scanning
+from auditkit.provenance import scan_table, scanning
 from auditkit.provenance.inspection import Inspector, Settings
-from auditkit.provenance.scanning import COLUMNS, read_scan, scan
+from auditkit.provenance.scan_table import COLUMNS, read_scan
+from auditkit.provenance.scanning import scan
 from auditkit.provenance.store import open_store
 from auditkit.watermark import keys
 
@@ -412,13 +413,13 @@ def test_a_scan_that_was_killed_goes_on_where_it_stopped(tmp_path: Path) -> None
 def test_rows_are_saved_by_the_clock_too(letters: Path, monkeypatch: pytest.MonkeyPatch, in_process: None) -> None:
     monkeypatch.setattr(scanning, "SAVE_SECONDS", 0.0)
     saved: list[int] = []
-    write = scanning._Parts.write
+    write = scan_table.Parts.write
 
     def counted(self: Any, rows: list[dict[str, Any]]) -> None:
         saved.append(len(rows))
         write(self, rows)
 
-    monkeypatch.setattr(scanning._Parts, "write", counted)
+    monkeypatch.setattr(scan_table.Parts, "write", counted)
     scanned(letters)
     assert saved == [1, 1, 1, 1, 1, 0]
 

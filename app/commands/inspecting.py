@@ -102,7 +102,7 @@ def scan(
         keys="" if no_watermark else keys, schemes=scheme, search=search, banks=bank or None, workers=workers,
         progress=True,
     )  # fmt: skip
-    from auditkit.provenance.scanning import read_scan
+    from auditkit.provenance.scan_table import read_scan
 
     table = read_scan(done.path)
     counts = {name: int(n) for name, n in table["c2pa"].value_counts().items()}

@@ -13,7 +13,7 @@ import streamlit as st
 from app.dashboard import state
 from app.dashboard.verdict_card import checked
 from auditkit.errors import ProvenanceError
-from auditkit.provenance.scanning import COLUMNS
+from auditkit.provenance.scan_table import COLUMNS
 
 MARK = b"auditkit_scan"
 """In the metadata of a scan's table, and of no other."""

@@ -16,15 +16,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from auditkit.errors import AuditkitError, ProvenanceError
 from auditkit.files import sha256_file
 from auditkit.processes import one_thread, without_main
 from auditkit.provenance.inspection import Inspector, Settings, printable, sidecar_paths
-
-if TYPE_CHECKING:
-    import pandas as pd
+from auditkit.provenance.scan_table import COLUMNS, Parts
 
 SECONDS = 60.0
 """A file that takes longer is given up: a hang."""
@@ -33,16 +31,6 @@ START_SECONDS = 30.0
 BATCH = 200
 SAVE_SECONDS = 10.0
 """Rows are written when there are that many, or when the last were written that long ago."""
-
-COLUMNS = {
-    "file": "string", "bytes": "int64", "modified_ns": "int64", "sha256": "string", "media_type": "string",
-    "c2pa": "string", "signer": "string", "codes": "string", "generated": "boolean", "sentence": "string",
-    "watermark": "string", "watermark_scheme": "string", "watermark_payload": "string", "watermark_p": "float64",
-    "pdq": "string", "hash": "string", "hash_bank": "string", "hash_distance": "Int64", "consent": "string",
-    "detector": "string", "ms": "float64", "error": "string", "details": "string",
-}  # fmt: skip
-"""Columns of the table of verdicts; `modified_ns` is of the file or of the manifest beside it, whichever is later;
-`details` is the whole answer of `inspect` as JSON."""
 
 Progress = Callable[[int, int], None]
 
@@ -89,7 +77,7 @@ def scan(
         raise ProvenanceError("verdicts are written as .parquet", where=out, mend="end the name in .parquet")
     looking = Inspector(settings)  # what it names is checked once, before any worker starts
     began = time.monotonic()
-    parts = _Parts(out, _identity(folder, looking))
+    parts = Parts(out, _identity(folder, looking))
     known = parts.known()
     todo, kept, rows, present = [], 0, [], set()
     for path, problem in listed(folder, but=out):
@@ -116,28 +104,6 @@ def scan(
     parts.write(rows)
     parts.merge(present)
     return Scan(out, total - kept, kept, errors, time.monotonic() - began)
-
-
-def read_scan(path: str | Path) -> pd.DataFrame:
-    """The table of a scan.
-
-    Raises:
-        ProvenanceError: it is missing, or no table of verdicts.
-    """
-    import pandas as pd
-
-    try:
-        table = pd.read_parquet(path)
-    except FileNotFoundError:
-        raise ProvenanceError("there is no such table", where=path, mend="auditkit scan FOLDER --out FILE") from None
-    except Exception as error:  # whatever a damaged file makes the reader raise
-        raise ProvenanceError(f"the table is damaged: {error}", where=path, mend="scan again") from None
-    missing = [name for name in COLUMNS if name not in table]
-    if missing:
-        raise ProvenanceError(
-            f"the table has no column '{missing[0]}'", where=path, mend="name a table of auditkit scan"
-        )
-    return table
 
 
 def listed(folder: Path, *, but: Path) -> Iterator[tuple[Path, str]]:
@@ -331,84 +297,3 @@ def _identity(folder: Path, looking: Inspector) -> str:
         "store": None if store is None else [len(store), *(row["label"] for row in store.rows(limit=1))],
     }  # fmt: skip
     return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()
-
-
-class _Parts:
-    """The table in the making: parts in a hidden folder beside it, merged when all is done."""
-
-    def __init__(self, out: Path, identity: str):
-        self._out, self._identity = out, identity
-        self._folder = out.with_name(f".{out.name}.parts")
-        self._tables = self._read()
-
-    def known(self) -> dict[str, tuple[int, int]]:
-        """Size and time of the files that have a row without error."""
-        found: dict[str, tuple[int, int]] = {}
-        for table in self._tables:
-            good = table[table["error"] == ""]
-            found |= dict(zip(good["file"], zip(good["bytes"], good["modified_ns"], strict=True), strict=True))
-        return found
-
-    def write(self, rows: list[dict[str, Any]]) -> None:
-        if rows:
-            table = _table(rows)
-            self._save(table, self._folder / f"{time.time_ns()}.parquet")
-            self._tables.append(table)
-
-    def merge(self, present: set[str]) -> None:
-        """Write the table of all rows whose files are still there, the newest row of each, and forget the parts."""
-        import pandas as pd
-
-        whole = pd.concat([_table([]), *self._tables], ignore_index=True) if self._tables else _table([])
-        whole = whole.drop_duplicates("file", keep="last")
-        whole = whole[whole["file"].isin(present)].sort_values("file", ignore_index=True)
-        self._save(whole, self._out)
-        if self._folder.is_dir():
-            for path in self._folder.iterdir():
-                path.unlink()
-            self._folder.rmdir()
-
-    def _read(self) -> list[pd.DataFrame]:
-        import pyarrow.parquet as parquet
-
-        found = []
-        parts = sorted(self._folder.glob("*.parquet")) if self._folder.is_dir() else []
-        for path in [self._out, *parts]:
-            if not path.is_file():
-                continue
-            try:
-                read = parquet.read_table(path)
-            except Exception as error:  # whatever a damaged file makes the reader raise
-                if path != self._out:
-                    path.unlink()  # a part that was being written when the process was killed
-                    continue
-                raise ProvenanceError(
-                    f"the file is no table: {error}", where=path, mend="remove it, or name another file (--out)"
-                ) from None
-            held = (read.schema.metadata or {}).get(b"auditkit_scan", b"").decode()
-            if not held and path == self._out:
-                raise ProvenanceError("the file holds something else", where=path, mend="name another file (--out)")
-            if held == self._identity:
-                found.append(read.to_pandas().astype(COLUMNS))
-        return found
-
-    def _save(self, table: pd.DataFrame, path: Path) -> None:
-        import pyarrow as arrow
-
-        from auditkit.schemas import write_parquet
-
-        made = arrow.Table.from_pandas(table, preserve_index=False)
-        metadata = {**(made.schema.metadata or {}), b"auditkit_scan": self._identity.encode()}
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_parquet(made.replace_schema_metadata(metadata), path)
-        except OSError as error:
-            raise ProvenanceError(
-                f"the table cannot be written: {error.strerror}", where=path, mend="check it"
-            ) from None
-
-
-def _table(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    import pandas as pd
-
-    return pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
