@@ -43,7 +43,7 @@ class FlowGenerator(LatentGenerator):
             for time in scheduler.timesteps:
                 t = (time.float() / scheduler.config.num_train_timesteps).expand(len(texts)).to(self._device)
                 both = torch.cat([x, x]) if guided else x
-                given = self.pipeline.transformer(both, t, embeds, masks, return_dict=False)[0]
+                given = self.pipeline.transformer(both.to(embeds.dtype), t, embeds, masks, return_dict=False)[0]
                 if guided:
                     with_prompt, without = given.chunk(2)
                     given = without + settings.guidance * (with_prompt - without)

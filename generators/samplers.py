@@ -26,17 +26,29 @@ _SAMPLERS: dict[str, tuple[str, dict[str, Any]]] = {
     "euler-a": ("EulerAncestralDiscreteScheduler", {}),
     "lcm": ("LCMScheduler", {}),  # Luo et al. 2023; for distilled checkpoints
 }
+_FLOW: dict[str, tuple[str, dict[str, Any]]] = {
+    "flow-euler": ("FlowMatchEulerDiscreteScheduler", {}),  # Esser et al. 2024
+    "flow-heun": ("FlowMatchHeunDiscreteScheduler", {}),  # Karras et al. 2022, on the flow; two evaluations a step
+}
+"""For checkpoints trained by flow matching; the others are for those with a beta schedule."""
 
 
 def names() -> list[str]:
     """The samplers that there are."""
-    return [AS_SHIPPED, *_SAMPLERS]
+    return [AS_SHIPPED, *_SAMPLERS, *_FLOW]
+
+
+def fitting(shipped: Any) -> list[str]:
+    """Those for a checkpoint whose own scheduler is `shipped`."""
+    if "num_train_timesteps" not in shipped.config:
+        return [AS_SHIPPED]
+    return [AS_SHIPPED, *(_SAMPLERS if "beta_schedule" in shipped.config else _FLOW)]
 
 
 def make_scheduler(name: str, shipped: Any) -> Any:
     """A new diffusers scheduler called `name`, for the checkpoint whose own scheduler is `shipped`.
 
-    The noise schedule, prediction type (epsilon, v) and timestep spacing are taken from `shipped`.
+    The noise schedule, prediction type (epsilon, v) and timestep spacing, or the flow's shift, are those of `shipped`.
 
     Raises:
         GeneratorError: no sampler has that name, or the checkpoint was not trained for it.
@@ -46,13 +58,14 @@ def make_scheduler(name: str, shipped: Any) -> Any:
         return type(shipped).from_config(shipped.config)
     import diffusers
 
-    if "num_train_timesteps" not in shipped.config or "beta_schedule" not in shipped.config:
+    if name not in fitting(shipped):
+        trained = "by flow matching" if name in _FLOW else "on a beta schedule"
         raise GeneratorError(
-            f"the sampler '{name}' needs a checkpoint trained on a beta schedule",
+            f"the sampler '{name}' needs a checkpoint trained {trained}",
             where=type(shipped).__name__,
-            mend=f"use the sampler {AS_SHIPPED}",
+            mend=f"use one of: {', '.join(fitting(shipped))}",
         )
-    scheduler, changes = _SAMPLERS[name]
+    scheduler, changes = (_SAMPLERS | _FLOW)[name]
     return getattr(diffusers, scheduler).from_config(shipped.config, **changes)
 
 

@@ -15,6 +15,7 @@ from PIL import Image
 
 from auditkit.errors import GeneratorError
 from auditkit.spec import RunSpec
+from generators import samplers
 from generators.base import Generator, Job, Settings
 from generators.flow import FlowGenerator
 from generators.inversion import invert
@@ -54,9 +55,13 @@ def test_it_is_a_generator_that_says_what_it_is(generator, checkpoint):
     assert set(info.weights) >= {"transformer/diffusion_pytorch_model.safetensors"}
 
 
-@pytest.mark.parametrize("settings", [PLAIN, GUIDED])
+FLOWS = [Settings(name, 3, 3.0) for name in ("flow-euler", "flow-heun")]
+
+
+@pytest.mark.parametrize("settings", [PLAIN, GUIDED, *FLOWS], ids=lambda each: f"{each.sampler} {each.guidance:g}")
 def test_an_image_is_the_one_of_the_plain_pipeline(generator, checkpoint, settings):
     pipeline = DiffusionPipeline.from_pretrained(checkpoint, torch_dtype=torch.float32)
+    pipeline.scheduler = samplers.make_scheduler(settings.sampler, pipeline.scheduler)
     pipeline.set_progress_bar_config(disable=True)
     job = Job("a portrait of a judge", 7, "a picture of a pilot")
     theirs = pipeline(
@@ -114,7 +119,12 @@ def test_images_are_rgb_of_the_checkpoints_size(generator):
 def test_a_sampler_of_another_kind_is_an_error_before_any_work(generator):
     with pytest.raises(GeneratorError, match="beta schedule") as caught:
         generator.generate(JOBS, Settings("ddim", 3, 1.0))
-    assert "as-shipped" in caught.value.mend
+    assert "as-shipped, flow-euler, flow-heun" in caught.value.mend
+
+
+def test_flow_samplers_differ(generator):
+    euler, heun = (arrays(generator, JOBS[:1], settings) for settings in FLOWS)
+    assert np.abs(euler - heun).max() > 0
 
 
 def test_its_noise_cannot_be_recovered_and_that_is_said(generator):
