@@ -17,7 +17,7 @@ from auditkit.errors import AuditkitError
 
 PACKAGES = ["torch", "diffusers", "open_clip_torch", "transformers", "numpy", "pandas", "pyarrow", "pandera"]
 PACKAGES += ["pydantic", "streamlit", "altair", "vl-convert-python", "typer", "rich"]
-BUNDLED = ("personas", "personas-balanced")
+BUNDLED = ("personas", "personas-balanced", "personas-dit", "personas-turbo", "personas-pixel")
 OLDEST = (3, 11)
 ROOM = 2 * 2**30  # bytes of free disk below which a run of some thousand images may not fit
 
