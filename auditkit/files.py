@@ -72,6 +72,11 @@ def write_json(path: Path, value: Any) -> None:
     write_atomic(path, (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
 
 
+def sha256(data: bytes) -> str:
+    """The sha256 of bytes, 64 hex digits."""
+    return hashlib.sha256(data).hexdigest()
+
+
 def sha256_file(path: Path) -> str:
     """The file's sha256, 64 hex digits."""
     with path.open("rb") as stream:

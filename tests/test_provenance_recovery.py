@@ -374,7 +374,7 @@ def test_a_manifest_is_kept_once(store: Store) -> None:
 def test_what_fails_half_way_leaves_nothing_in_the_store(store: Store) -> None:
     twice = [SoftBinding("tests.a", b"1", "watermark")] * 2
     with pytest.raises(ProvenanceError):
-        store.add(signed("png"), title="p", signer="s", bindings=twice)
+        store.add(signed("png", bindings=twice), title="p", signer="s")
     assert len(store) == 0
 
 

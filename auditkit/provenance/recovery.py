@@ -9,13 +9,13 @@ Without that, a hit is told and recovers nothing: marks can be copied.
 
 from __future__ import annotations
 
-import hashlib
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from auditkit.files import sha256
 from auditkit.provenance.containers import reinserted, strip
 from auditkit.provenance.fingerprint import Comparison, compare
 from auditkit.provenance.manifest import SoftBinding, watermark_algorithm
@@ -84,7 +84,7 @@ def recover(
         anchors: trust anchors, PEM.
     """
     bare = strip(data)
-    for entry in store.by_stripped(hashlib.sha256(bare).hexdigest()):
+    for entry in store.by_stripped(sha256(bare)):
         rebuilt = reinserted(bare, entry.spans) if entry.spans else bare
         if rebuilt is None:
             continue

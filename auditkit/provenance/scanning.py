@@ -7,7 +7,6 @@ was at when it died or hung: that file gets a row that says so, and another work
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import multiprocessing
 import os
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from auditkit.errors import AuditkitError, ProvenanceError
-from auditkit.files import sha256_file
+from auditkit.files import sha256, sha256_file
 from auditkit.processes import one_thread, without_main
 from auditkit.provenance.inspection import Inspector, Settings, printable, sidecar_paths
 from auditkit.provenance.scan_table import COLUMNS, Parts
@@ -296,4 +295,4 @@ def _identity(folder: Path, looking: Inspector) -> str:
         "banks": [[str(bank.path), sha256_file(bank.path)] for bank in looking.banks],
         "store": None if store is None else [len(store), *(row["label"] for row in store.rows(limit=1))],
     }  # fmt: skip
-    return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()
+    return sha256(json.dumps(told, sort_keys=True, default=str).encode())
