@@ -289,8 +289,7 @@ def _same_bytes(first: Path, second: Path) -> bool:
 def _signed_label(manifest_file: Path, image: Path) -> str | None:
     """The name of the manifest in or beside a file, or None where there is none or it does not fit the file."""
     from auditkit.provenance.reading import read
-    from auditkit.provenance.recovery import HOLDS
-    from auditkit.provenance.verdict import judge
+    from auditkit.provenance.verdict import UNCHANGED, judge
 
     data = image.read_bytes()
     held = None
@@ -301,4 +300,4 @@ def _signed_label(manifest_file: Path, image: Path) -> str | None:
     elif media_type(data) is None or find(data) is None:
         return None
     found = judge(read(data, sidecar=held))
-    return found.label if found.verdict in HOLDS else None
+    return found.label if found.verdict in UNCHANGED else None
