@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -64,6 +65,7 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def dies_on_b(pipe: Connection, settings: Settings) -> None:
+    pipe.send(scanning.READY)
     while True:
         path = pipe.recv()
         if path.endswith("b.png"):
@@ -72,6 +74,7 @@ def dies_on_b(pipe: Connection, settings: Settings) -> None:
 
 
 def hangs_on_b(pipe: Connection, settings: Settings) -> None:
+    pipe.send(scanning.READY)
     while True:
         path = pipe.recv()
         if path.endswith("b.png"):
@@ -80,9 +83,18 @@ def hangs_on_b(pipe: Connection, settings: Settings) -> None:
 
 
 def answers_at_once(pipe: Connection, settings: Settings) -> None:
+    pipe.send(scanning.READY)
     while True:
         pipe.recv()
         pipe.send({"c2pa": "no-manifest", "ms": 1.0})
+
+
+def never_starts(pipe: Connection, settings: Settings) -> None:
+    os._exit(3)
+
+
+def never_ready(pipe: Connection, settings: Settings) -> None:
+    time.sleep(600)
 
 
 # --- the table ----------------------------------------------------------------------------------------------
@@ -186,9 +198,7 @@ def test_files_and_folders_that_may_not_be_read_are_rows(uploads: Path, in_proce
     assert errors["more"] == "the folder cannot be read: Permission denied"
 
 
-def test_a_file_that_does_not_open_is_a_row(
-    uploads: Path, monkeypatch: pytest.MonkeyPatch, in_process: None
-) -> None:
+def test_a_file_that_does_not_open_is_a_row(uploads: Path, monkeypatch: pytest.MonkeyPatch, in_process: None) -> None:
     read = Path.read_bytes
 
     def read_bytes(path: Path) -> bytes:
@@ -271,6 +281,19 @@ def test_a_file_that_hangs_costs_its_own_row(letters: Path, monkeypatch: pytest.
     assert (table["error"].drop("b.png") == "").all()
 
 
+@pytest.mark.parametrize(("work", "why"), [(never_starts, r"exit code 3"), (never_ready, "not ready after 1.5 s")])
+def test_a_worker_that_does_not_start_is_one_error_and_no_verdict_on_any_file(
+    letters: Path, monkeypatch: pytest.MonkeyPatch, work: Any, why: str
+) -> None:
+    monkeypatch.setattr(scanning, "_work", work)
+    monkeypatch.setattr(scanning, "START_SECONDS", 1.5)
+    with pytest.raises(ProvenanceError, match=f"does not start.*{why}") as caught:
+        scanned(letters, workers=2)
+    assert caught.value.where == letters
+    assert not (letters.parent / "out.parquet").exists()
+    assert multiprocessing.active_children() == []
+
+
 def test_a_file_with_an_error_is_looked_at_again_the_next_time(letters: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(scanning, "_work", dies_on_b)
@@ -280,8 +303,6 @@ def test_a_file_with_an_error_is_looked_at_again_the_next_time(letters: Path, mo
 
 
 def test_no_worker_is_left_behind(letters: Path) -> None:
-    import multiprocessing
-
     scanned(letters, workers=2)
     assert multiprocessing.active_children() == []
 
