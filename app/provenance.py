@@ -1,8 +1,9 @@
 """The Python verbs of provenance; `auditkit sign`, `inspect`, `scan`, `disclose` and others mirror them.
 
-import auditkit as ak
-ak.sign("picture.png", "signed.png", source_type="trainedAlgorithmicMedia")
-ak.inspect("upload.jpg").c2pa["verdict"]
+Example:
+    import auditkit as ak
+    ak.sign("picture.png", "signed.png", source_type="trainedAlgorithmicMedia")
+    ak.inspect("upload.jpg").c2pa["verdict"]
 """
 
 from __future__ import annotations
@@ -163,7 +164,7 @@ def sign_folder(
 
 def sign_run(run: Run | str | Path, *, progress: bool | Progress = False, training: str | None = None,
              training_terms: str = "", **signer: Any) -> pd.DataFrame:  # fmt: skip
-    """Sign every image of a run: a manifest beside each, and copies that carry theirs in the folder `signed`.
+    """Sign every image of a run: copies that carry their manifests in its folder `signed`; the images stay as they are.
 
     Args:
         signer: see `publisher`.

@@ -9,23 +9,20 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 from fastapi import FastAPI, HTTPException, Query, Request, Response
 from pydantic import BaseModel, Field
 
 import auditkit
 from auditkit.errors import AuditkitError, ImageError
-from auditkit.provenance.fingerprint import compare
 from auditkit.provenance.inspection import Inspector, Settings
-from auditkit.provenance.manifest import PDQ_ALGORITHM, watermark_algorithm
-from auditkit.provenance.recovery import MOST as COMPARED
-from auditkit.provenance.recovery import binding_value
-from auditkit.provenance.store import Entry, Store, open_store, pixels_sha256
-
-if TYPE_CHECKING:
-    from auditkit.provenance.pdq import Pdq
+from auditkit.provenance.manifest import PDQ_ALGORITHM
+from auditkit.provenance.recovery import Candidate, candidates
+from auditkit.provenance.store import Entry, Store, open_store
 
 MAX_UPLOAD = 32 * 1024 * 1024
 MOST = 100
@@ -92,8 +89,6 @@ def create_app(store: str | Path | None = None, *, keys: str | None = None) -> F
 
     @service.exception_handler(AuditkitError)
     def refused(request: Request, error: Exception) -> Response:
-        import json
-
         assert isinstance(error, AuditkitError)
         status = 422 if isinstance(error, ImageError) else 500
         body = {"detail": error.what}  # where and mend may name folders of ours
@@ -164,28 +159,16 @@ def _bound(held: Store, algorithm: str, value: str, most: int) -> list[Match]:
     return [_match(entry, 100) for entry in held.by_binding(algorithm, raw, limit=most)]
 
 
-def _by_content(opened: Any, looking: Inspector, data: bytes, most: int) -> Matches:
+def _by_content(opened: Callable[[], Store], looking: Inspector, data: bytes, most: int) -> Matches:
     from auditkit.images import open_image
     from auditkit.provenance.pdq import hash_forms
 
     image = open_image(data)
-    forms: tuple[Pdq, ...] = hash_forms(image)
-    marks = looking.marks(image)
-    found: dict[str, Match] = {}
+    forms, marks = hash_forms(image), looking.marks(image)
     with opened() as held:
-        for entry in held.by_pixels(pixels_sha256(image)):
-            found.setdefault(entry.label, _match(entry, 100))
-        for scheme, key_id, payload in marks:
-            value = binding_value(key_id, payload)
-            for entry in held.by_binding(watermark_algorithm(scheme), value, limit=min(most, COMPARED)):
-                seen = compare(image, entry.thumbnail)
-                if seen.consistent:  # a mark alone may have been copied here
-                    found.setdefault(entry.label, _match(entry, round(100 * seen.correlation)))
-        for entry, apart in held.by_pdq(forms, limit=most):
-            if compare(image, entry.thumbnail, parts=False).consistent:
-                found.setdefault(entry.label, _match(entry, _closeness(apart)))
-    ranked = sorted(found.values(), key=lambda match: -(match.similarityScore or 0))
-    return Matches(matches=ranked[:most])
+        ranked = candidates(lambda: image, held, forms=forms, marks=marks, most=most)
+        found = [_match(each.entry, _score(each)) for each in ranked if each.fits]
+    return Matches(matches=sorted(found, key=lambda match: -(match.similarityScore or 0))[:most])
 
 
 async def _body(request: Request) -> bytes:
@@ -203,6 +186,12 @@ async def _body(request: Request) -> bytes:
 
 def _match(entry: Entry, score: int) -> Match:
     return Match(manifestId=entry.label, similarityScore=max(0, min(100, score)))
+
+
+def _score(found: Candidate) -> int:
+    if found.how == "hash" and found.distance is not None:
+        return _closeness(found.distance)
+    return 100 if found.seen is None else round(100 * found.seen.correlation)
 
 
 def _closeness(apart: int) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import warnings
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from auditkit.errors import ImageError
+from auditkit.files import sha256
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 """Only these decoders run on files that a stranger may have made."""
@@ -99,7 +99,7 @@ def encode_png(image: Image.Image) -> bytes:
 
 def image_id(data: bytes) -> str:
     """The content id of an image: sha256 of its PNG bytes, 64 hex digits."""
-    return hashlib.sha256(data).hexdigest()
+    return sha256(data)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

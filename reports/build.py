@@ -50,7 +50,7 @@ def build(run: Run | str | Path, out: str | Path | None = None) -> Path:
     files = {
         html.with_name(f"{prefix}measurements.csv"): measurements.to_csv(index=False),
         html.with_name(f"{prefix}measurements.json"): render.to_json(document),
-        html: render.page(context),
+        html: render.page("report.html", context),
     }
     for path, text in files.items():
         write_atomic(path, text.encode())
@@ -80,6 +80,7 @@ def assemble(run: Run, measurements: pd.DataFrame) -> dict[str, Any]:
         "description": run.spec.description if run.spec else "",
         "run_id": run.id,
         "version": source.versions.get("auditkit", ""),
+        "facts": source.facts,
         "origin": source,
         "contents": _contents(drawn, found),
         "noun": words.group_noun(by),

@@ -5,11 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from markupsafe import Markup
-
 from auditkit.files import write_atomic
 from auditkit.provenance.disclosure import ADVICE, STATED, Disclosure, Field
-from reports.render import TEMPLATES, environment, to_json
+from reports.render import page, to_json
 from reports.words import plural
 
 PAGE, DATA = "disclosure.html", "disclosure.json"
@@ -36,11 +34,9 @@ def write_page(disclosure: Disclosure, folder: str | Path) -> tuple[Path, Path]:
     Raises:
         RunError: the folder cannot be written.
     """
-    style = (TEMPLATES / "style.css").read_text(encoding="utf-8")
-    page = environment().get_template("disclosure.html").render(style=Markup(style), **assemble(disclosure)).lstrip()
     html, data = Path(folder) / PAGE, Path(folder) / DATA
     write_atomic(data, to_json(disclosure.as_dict()).encode())
-    write_atomic(html, page.encode())
+    write_atomic(html, page("disclosure.html", assemble(disclosure)).encode())
     return html, data
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,6 +12,7 @@ import pandas as pd
 
 from auditkit.clip.calibration import Calibration, load_calibration
 from auditkit.errors import AuditkitError
+from auditkit.files import sha256_file
 
 if TYPE_CHECKING:
     from auditkit.runs import Run
@@ -230,4 +230,4 @@ def _commands(
 
 def _seal(run: Run) -> str:
     path = run.path / "SEAL"
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+    return sha256_file(path) if path.is_file() else ""

@@ -17,10 +17,10 @@ from reports import tables, words
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-def page(context: dict[str, Any]) -> str:
-    """The report as one HTML document. Every value in `context` is text and is escaped."""
+def page(template: str, context: dict[str, Any]) -> str:
+    """One HTML document, of a template that extends page.html. Every value in `context` is text and is escaped."""
     style = (TEMPLATES / "style.css").read_text(encoding="utf-8")
-    return environment().get_template("report.html").render(style=Markup(style), **context).lstrip()
+    return environment().get_template(template).render(style=Markup(style), **context).lstrip()
 
 
 def environment() -> jinja2.Environment:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from markupsafe import Markup
 
 from auditkit.files import write_atomic
 from auditkit.watermark.attacks import ATTACKS, REGENERATION, place
@@ -16,7 +15,7 @@ from auditkit.watermark.bench import read_record, read_table
 from reports import watermark_words as said
 from reports.chapters.base import Figure, Table
 from reports.charts import to_svg
-from reports.render import TEMPLATES, environment
+from reports.render import page
 from reports.watermark_charts import calibration_chart, curves_chart
 from reports.watermark_words import share, title
 from reports.words import MISSING, interval, listed, percent, plural, power
@@ -68,10 +67,8 @@ def write_page(folder: str | Path, out: str | Path | None = None) -> Path:
     """
     folder = Path(folder)
     bench = Bench(read_record(folder), read_table(folder, "results.parquet"), read_table(folder, "quality.parquet"))
-    style = (TEMPLATES / "style.css").read_text(encoding="utf-8")
-    html = environment().get_template("watermark_bench.html").render(style=Markup(style), **assemble(bench)).lstrip()
     path = folder / "index.html" if out is None else Path(out)
-    write_atomic(path, html.encode())
+    write_atomic(path, page("watermark_bench.html", assemble(bench)).encode())
     return path
 
 

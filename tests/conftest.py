@@ -1,9 +1,9 @@
-"""Shared fixtures: small specs, plain images, and a complete tiny run."""
+"""Shared fixtures: small specs, plain images, a complete tiny run, and a browser."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -83,3 +83,18 @@ def _tiny_run_made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_run(_tiny_run_made: Path, tmp_path: Path) -> Run:
     """A complete run of 24 plain coloured images, with a planted table: a copy for each test."""
     return open_run(shutil.copytree(_tiny_run_made, tmp_path / "runs" / _tiny_run_made.name))
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """A chromium without a window, by playwright; skips where there is none."""
+    from app.doctor import chromium
+
+    if chromium() is None:
+        pytest.skip("no chromium on this machine (Debian: apt install chromium)")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox", "--disable-gpu"])
+        yield opened
+        opened.close()

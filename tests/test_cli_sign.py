@@ -1,18 +1,15 @@
-"""`auditkit sign`, `keys pki`, `trust ...` and `generate --sign` as people and programs use them."""
+"""`auditkit sign` for files and folders, as people and programs use it."""
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
 from datetime import timedelta
 from pathlib import Path
 
-import pandas as pd
 import pytest
-from PIL import Image
+import sign_cli_helpers
 from provenance_helpers import (
-    at_home,
     isolated,  # noqa: F401
     issued,
     mode,
@@ -21,59 +18,16 @@ from provenance_helpers import (
     verdict_of,
     write_image,
 )
-from tiny_checkpoints import tiny_sd_checkpoint
-from typer.testing import CliRunner
+from sign_cli_helpers import MADE, answer, files, inspected, run, said
 
 import auditkit
-from app.cli import app
 from auditkit.errors import ProvenanceError
-from auditkit.provenance import publishing, run_signing, signing
-from auditkit.provenance.log import Log
+from auditkit.provenance import publishing, signing
 from auditkit.provenance.manifest import prompt_hash
-from auditkit.provenance.reading import read
 from auditkit.provenance.store import open_store
-from auditkit.provenance.verdict import assertions
-from auditkit.runs import Run, open_run
 from auditkit.watermark import keys
 
-MADE = ("--source-type", "trainedAlgorithmicMedia")
-CREATED = [["c2pa.created"]]
-
-
-@pytest.fixture
-def home(isolated):  # noqa: F811
-    """A folder with a picture in it, and the development PKI where `sign` looks for it."""
-    at_home(isolated)
-    write_image(isolated / "a.png")
-    return isolated
-
-
-def run(*arguments, code=0):
-    done = CliRunner().invoke(app, [str(each) for each in arguments])
-    assert done.exit_code == code, done.output
-    return done
-
-
-def answer(*arguments, code=0):
-    return json.loads(run(*arguments, "--json", code=code).stdout)
-
-
-def inspected(path):
-    return answer("inspect", path, "--trust", pki().root)["c2pa"]
-
-
-def files(folder):
-    """What lies in a folder, but for the store and the log that signing begins with."""
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and not {"store", "log"} & set(path.relative_to(folder).parts)
-    }
-
-
-def said(path, label):
-    return next(each["data"] for each in assertions(read(Path(path).read_bytes())) if each["label"] == label)
-
+home = sign_cli_helpers.home  # a fixture
 
 # One file
 
@@ -347,274 +301,6 @@ def test_terms_of_training_are_said_of_every_file_of_a_folder(home, pictures):
     signed_folder(0, "--training", "constrained", "--training-terms", "https://example.org/terms")
     entries = said(home / "out" / "a.png", "cawg.training-mining")["entries"]
     assert {each["constraint_info"] for each in entries.values()} == {"https://example.org/terms"}
-
-
-# Runs
-
-
-def sign_run(tiny, *options, code=0):
-    return answer("sign", tiny.path, *options, code=code)
-
-
-def test_every_image_of_a_run_gets_a_signed_copy_that_names_what_made_it(home, tiny_run):
-    before = {path: path.read_bytes() for path in (tiny_run.path / "images").rglob("*.png")}
-    made = sign_run(tiny_run)
-    table = open_run(tiny_run.path).provenance()
-    assert made["images"] == len(table) == len(before) == 24
-    assert {path: path.read_bytes() for path in before} == before
-    row, image = table.iloc[0], tiny_run.images().set_index("id").loc[table["id"].iloc[0]]
-    held = said(tiny_run.path / row["path"], "auditkit.generation")
-    assert (held["generator"], held["run"], held["image"]) == ("plain", tiny_run.id, row["id"])
-    assert held["seed"] == str(image["seed"])
-    assert held["prompt_hash"]["value"] == prompt_hash(image["prompt"], row["prompt_salt"])
-    assert inspected(tiny_run.path / row["path"])["verdict"] == "trusted"
-
-
-def test_the_record_of_a_run_says_who_signed_and_never_with_what(home, tiny_run):
-    sign_run(tiny_run, "--training", "constrained", "--training-terms", "https://example.org/terms")
-    text = (tiny_run.path / "run.json").read_text()
-    record = json.loads(text)["signing"]
-    assert (record["images"], record["trust"], record["timestamped"]) == (24, "development", False)
-    assert record["training_terms"] == "https://example.org/terms"
-    assert pki().key.read_text().splitlines()[1] not in text
-
-
-def test_a_second_call_signs_no_image_of_a_run_again(home, tiny_run, monkeypatch):
-    sign_run(tiny_run)
-    before = files(tiny_run.path)
-    monkeypatch.setattr(run_signing, "_sign", None)
-    assert sign_run(tiny_run)["images"] == 24
-    assert files(tiny_run.path) == before
-
-
-def test_another_signer_signs_all_of_it_anew(home, tiny_run):
-    sign_run(tiny_run)
-    other = issued(home, "other")
-    sign_run(tiny_run, "--cert", other.chain, "--key", other.key)
-    assert open_run(tiny_run.path).provenance()["signer"].unique().tolist() == ["other"]
-
-
-@pytest.mark.parametrize("where", ["in the midst", "before the table", "before the log", "before the record"])
-def test_a_run_that_was_killed_goes_on_and_the_log_knows_every_signed_image(home, tiny_run, monkeypatch, where):
-    count = []
-    sign, write, append = run_signing._sign, Run.write_provenance, Log.append
-
-    def killed(*_):
-        raise KeyboardInterrupt
-
-    def thirteenth(*arguments):
-        count.append(1)
-        return killed() if len(count) == 13 else sign(*arguments)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(run_signing, "BATCH", 5)
-        if where == "in the midst":
-            patch.setattr(run_signing, "_sign", thirteenth)
-        elif where == "before the log":
-            patch.setattr(Log, "append", lambda log, entries: killed() if len(log) else append(log, entries))
-        elif where == "before the table":
-            patch.setattr(Run, "write_provenance", lambda run, df: killed() if len(df) > 5 else write(run, df))
-        else:
-            patch.setattr(run_signing, "_record", killed)
-        run("sign", tiny_run.path, code=130)
-    assert sign_run(tiny_run)["images"] == 24
-    table, log = open_run(tiny_run.path).provenance(), Log.open()
-    assert table["id"].is_unique
-    assert all(log.find(sha256) for sha256 in table["sha256"])
-    assert open_run(tiny_run.path).record["signing"]["images"] == 24
-
-
-def test_a_copy_that_was_lost_or_changed_is_signed_again(home, tiny_run):
-    sign_run(tiny_run)
-    table = open_run(tiny_run.path).provenance()
-    lost, changed = (tiny_run.path / path for path in table["path"][:2])
-    lost.unlink()
-    changed.write_bytes(b"changed")
-    sign_run(tiny_run)
-    assert {inspected(path)["verdict"] for path in (lost, changed)} == {"trusted"}
-
-
-def test_an_image_that_is_not_the_one_that_was_made_is_not_signed(home, tiny_run):
-    path = tiny_run.image_path(tiny_run.images()["id"].iloc[3])
-    Image.new("RGB", (8, 8), "red").save(path)
-    error = sign_run(tiny_run, code=1)
-    assert "not the one that was made" in error["what"]
-    assert error["where"] == str(path)
-
-
-def test_a_sealed_run_is_not_signed_and_stays_as_it_was(home, tiny_run):
-    run("seal", tiny_run.path)
-    before = files(tiny_run.path)
-    assert "the run is sealed" in sign_run(tiny_run, code=1)["what"]
-    assert files(tiny_run.path) == before
-    run("verify-run", tiny_run.path)
-
-
-def test_a_run_that_was_signed_and_then_sealed_answers_as_before(home, tiny_run):
-    sign_run(tiny_run)
-    run("seal", tiny_run.path)
-    assert sign_run(tiny_run)["images"] == 24
-    run("verify-run", tiny_run.path)
-
-
-def test_a_run_that_was_killed_before_its_record_and_sealed_still_answers(home, tiny_run, monkeypatch):
-    with monkeypatch.context() as patch:
-        patch.setattr(run_signing, "_record", lambda *_: None)
-        sign_run(tiny_run)
-    run("seal", tiny_run.path)
-    assert sign_run(tiny_run)["signing"]["signer"].startswith("development signer")
-    run("verify-run", tiny_run.path)
-
-
-def test_an_imported_run_is_not_signed_as_if_its_maker_were_known(home):
-    write_image(home / "renders" / "a.png")
-    pd.DataFrame({"file": ["a.png"], "prompt": ["a judge"], "occupation": ["judge"]}).to_csv("prompts.csv", index=False)
-    made = answer("import", "renders", "--prompts", "prompts.csv", "--out", "runs")
-    assert "imported" in answer("sign", made["path"], code=1)["what"]
-
-
-@pytest.mark.parametrize(
-    "options", [("--watermark", "spread"), ("--out", "x"), MADE, ("--prompt", "x"), ("--seed", "0"), ("--in-place",)]
-)
-def test_what_does_nothing_for_a_run_is_refused(home, tiny_run, options):
-    error = sign_run(tiny_run, *options, code=1)
-    assert f"{options[0]} cannot be used with a run" in error["what"]
-    assert not (tiny_run.path / "signed").exists()
-
-
-def test_a_permission_that_says_nothing_is_told_before_a_run_is_signed(home, tiny_run):
-    sign_run(tiny_run, "--training", "maybe", code=1)
-    assert not (tiny_run.path / "signed").exists()
-
-
-SPEC = """
-name = "two"
-templates = ["a portrait of {a occupation}"]
-images_per_prompt = 2
-by = "occupation"
-axes.occupation = ["judge", "nurse"]
-"""
-
-
-@pytest.fixture(scope="module")
-def made_of(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("generate")
-    (folder / "two.toml").write_text(SPEC)
-    tiny_sd_checkpoint(folder / "checkpoint")
-    return [folder / "two.toml", "-g", folder / "checkpoint", "--steps", 1, "--device", "cpu"]
-
-
-def test_generate_signs_what_it_makes(home, made_of):
-    made = answer("generate", *made_of, "--out", "runs", "--sign", "--training", "notAllowed")
-    assert (made["images"], made["signer"]) == (4, "development signer (NOT FOR PRODUCTION)")
-    copies = sorted(Path(made["signed"]).rglob("*.png"))
-    assert [inspected(path)["verdict"] for path in copies] == ["trusted"] * 4
-    held = said(copies[0], "auditkit.generation")
-    assert len(held["weights_sha256"]) == 64
-    assert answer("generate", *made_of, "--out", "runs", "--sign", "--training", "notAllowed")["run"] == made["run"]
-
-
-@pytest.mark.parametrize(
-    ("options", "told"),
-    [
-        (("--cert", "none.pem"), "does not exist"),
-        (("--training", "maybe"), "no permission"),
-        (("--training", "constrained"), "--training-terms"),
-        (("--sign-with", "'"), "cannot be read"),
-    ],
-)
-def test_a_wrong_signer_is_told_before_an_image_is_made(home, made_of, options, told):
-    error = answer("generate", *made_of, "--out", "runs", "--sign", *options, code=1)
-    assert told in f"{error['what']} {error['mend']}"
-    assert not (home / "runs").exists()
-
-
-def test_options_of_signing_without_sign_are_not_passed_over(home, made_of):
-    assert "--training" in answer("generate", *made_of, "--out", "runs", "--training", "notAllowed", code=1)["what"]
-    assert not (home / "runs").exists()
-
-
-# Keys and trust
-
-
-def test_keys_pki_makes_a_signer_that_sign_finds(isolated):  # noqa: F811
-    made = answer("keys", "pki", "--name", "me", "--days", 30)
-    assert made["production"] is False
-    assert mode(Path(made["key"])) == 0o600
-    write_image(isolated / "a.png")
-    signed = answer("sign", "a.png", *MADE)
-    assert signed["signer"]["signer"] == "me (NOT FOR PRODUCTION)"
-    assert answer("inspect", signed["out"], "--trust", made["root"])["c2pa"]["verdict"] == "trusted"
-    assert answer("inspect", signed["out"])["c2pa"]["verdict"] == "valid-untrusted"
-
-
-def test_keys_pki_tells_people_the_next_commands(isolated):  # noqa: F811
-    told = run("keys", "pki", "--out", "mine").output
-    assert "not for production" in told
-    assert "--cert 'mine/signer.pem' --key 'mine/signer.key'" in told
-
-
-def test_keys_pki_never_replaces_keys(home):
-    before = files(home)
-    assert "holds keys already" in answer("keys", "pki", code=1)["what"]
-    assert files(home) == before
-
-
-def test_a_trust_list_makes_a_signer_trusted_from_its_day_on(home):
-    answer("sign", "a.png", *MADE, "--out", "b.png")
-    made = answer("trust", "import", "mine", pki().root, "--in-force", "2026-01-31", "--kind", "official")
-    assert made == {"name": "mine", "version": "2026-01-31", "in_force": "2026-01-31", "kind": "official",
-                    "anchors": 1, "source": "root.pem"}  # fmt: skip
-    assert answer("inspect", "b.png")["c2pa"]["verdict"] == "trusted"
-    assert answer("trust", "list")["lists"] == [made]
-    assert answer("trust", "list", "--as-of", "2026-01-30")["lists"] == []
-    assert answer("trust", "remove", "mine") == {"removed": "mine", "versions": 1}
-    assert answer("inspect", "b.png")["c2pa"]["verdict"] == "valid-untrusted"
-
-
-def test_show_forecast_and_diff_name_certificates(home):
-    other = issued(home, "soon", ends=timedelta(days=9))
-    answer("trust", "import", "mine", pki().root, "--version", "v1", "--in-force", "2026-01-31")
-    answer("trust", "import", "mine", other.chain, "--version", "v2", "--in-force", "2026-02-28")
-    assert [row["name"] for row in answer("trust", "show", "mine@v1")["certificates"]] == ["root (NOT FOR PRODUCTION)"]
-    assert [row["name"] for row in answer("trust", "forecast", "--days", 10)["expiring"]] == ["soon"]
-    assert answer("trust", "forecast", "--days", 1)["expiring"] == []
-    assert len(answer("trust", "forecast", "--days", 10**12)["expiring"]) == 2
-    found = answer("trust", "diff", "mine@v1", "mine")
-    assert ([row["name"] for row in found["removed"]], len(found["added"]), found["kept"]) == (
-        ["root (NOT FOR PRODUCTION)"], 2, 0,
-    )  # fmt: skip
-
-
-def test_the_trust_verbs_tell_people_the_same(home):
-    assert "every signer is unknown" in run("trust", "list").output
-    assert "1 anchors" in run("trust", "import", "mine", pki().root).output
-    for verb in (("list",), ("show", "mine"), ("forecast", "--days", "5000")):
-        assert "mine" in run("trust", *verb).output
-    assert "0 added, 0 removed, 1 kept" in run("trust", "diff", "mine", pki().root).output
-    assert "Removed mine" in run("trust", "remove", "mine").output
-
-
-@pytest.mark.parametrize(
-    ("arguments", "told"),
-    [
-        (["import", "mine", "none.pem"], "does not exist"),
-        (["import", "mine", "a.png"], "holds no certificate"),
-        (["import", "mine", "home/pki/root.key"], "private key, not a certificate"),
-        (["import", "../up", "home/pki/root.pem"], "list's name"),
-        (["import", "mine", "home/pki/root.pem", "--version", "../up"], "a version has"),
-        (["import", "mine", "home/pki/root.pem", "--in-force", "soon"], "no day"),
-        (["import", "mine", "home/pki/root.pem", "--kind", "public"], "no kind"),
-        (["show", "nobody"], "no such trust list"),
-        (["diff", "nobody", "home/pki/root.pem"], "no such trust list"),
-        (["remove", "../home"], "no such trust list"),
-        (["list", "--as-of", "yesterday"], "no day"),
-    ],
-)
-def test_bad_input_to_trust_is_one_error_and_leaves_nothing(home, arguments, told):
-    before = files(home)
-    assert told in answer("trust", *arguments, code=1)["what"]
-    assert files(home) == before
 
 
 # The Python verbs

@@ -27,9 +27,11 @@ from provenance_helpers import (
 import auditkit
 from auditkit.provenance import trust
 from auditkit.provenance.certificates import read_certificates
+from auditkit.provenance.containers import strip
 from auditkit.provenance.dating import as_of
 from auditkit.provenance.jumbf import signing_chain
 from auditkit.provenance.pki import make_pki
+from auditkit.provenance.store import open_store
 
 DAY = timedelta(days=1)
 
@@ -231,3 +233,17 @@ def test_inspect_judges_as_of_a_day(tmp_path, month):
     for days, expected in ((-25, "expired"), (-1, "trusted"), (25, "expired")):
         found = auditkit.inspect(path, trust=[pki().root], as_of=now().date() + days * DAY)
         assert found.c2pa["verdict"] == expected
+
+
+def test_a_manifest_that_was_recovered_is_judged_as_of_the_day_too(tmp_path, month):
+    made = signed("png", by=month)
+    with open_store(tmp_path / "store", create=True) as store:
+        store.add(made, title="a", signer="month")
+    (tmp_path / "a.png").write_bytes(strip(made.data))
+    for days, expected, code in ((-25, "expired", "auditkit.credential.early"), (-1, "trusted", "trusted"),
+                                 (25, "expired", "expired")):  # fmt: skip
+        day = now().date() + days * DAY
+        found = auditkit.inspect("a.png", trust=[pki().root], as_of=day, store=tmp_path / "store").c2pa
+        assert (found["verdict"], found["recovery"]["manifest_verdict"]) == ("recovered-exact", expected)
+        assert found["codes"] in ([code], [f"signingCredential.{code}"])
+        assert f"Judged as of {day:%Y-%m-%d}." in found["notes"]

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from browser_helpers import assert_accessible, assert_fits_and_fetches_nothing
 from synthetic_run import make_run
 from watermark_table_helpers import KEY, detections
 
@@ -18,7 +17,6 @@ from auditkit.provenance.disclosure import STATED, UNKNOWN, Field, disclose, fie
 from auditkit.runs import Run, open_run
 from reports.disclosure_page import write_page
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 SIGNING = {
     "signer": "Example Signer", "issuer": "Example CA", "algorithm": "es256", "certificate_sha256": "ab" * 32,
     "timestamped": False, "tsa": None, "images": 60, "trust": "development",
@@ -216,33 +214,11 @@ def test_the_page_asks_for_nothing_from_elsewhere(page: Path) -> None:
     assert "default-src 'none'" in text
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    if CHROMIUM is None:
-        pytest.skip("no chromium on this machine (Debian: apt install chromium)")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        yield opened
-        opened.close()
-
-
 @pytest.mark.browser
 def test_axe_finds_no_violation(browser: Any, page: Path) -> None:
-    from axe_playwright_python.sync_playwright import Axe
-
-    for width in (400, 1280):
-        opened = browser.new_context(bypass_csp=True, viewport={"width": width, "height": 900}).new_page()
-        opened.goto(page.as_uri())
-        found = Axe().run(opened).response["violations"]
-        assert [(one["id"], one["nodes"][0]["html"]) for one in found] == []
+    assert_accessible(browser, page)
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("width", [375, 1280])
-def test_the_page_fits_its_window(browser: Any, page: Path, width: int) -> None:
-    opened = browser.new_page(viewport={"width": width, "height": 900})
-    opened.goto(page.as_uri())
-    assert opened.evaluate("document.documentElement.scrollWidth") <= width
-    opened.close()
+def test_the_page_fits_its_window_and_asks_for_nothing(browser: Any, page: Path) -> None:
+    assert_fits_and_fetches_nothing(browser, page)

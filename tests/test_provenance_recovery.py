@@ -24,11 +24,13 @@ from provenance_mutations import repainted, zeroed_half
 from watermark_toy import photograph
 
 from auditkit.errors import ProvenanceError
+from auditkit.provenance import recovery
 from auditkit.provenance.containers import strip
 from auditkit.provenance.inspection import Inspector, Settings
 from auditkit.provenance.manifest import Claim, SoftBinding
+from auditkit.provenance.pdq import hash_forms
 from auditkit.provenance.publishing import Marker, Publisher
-from auditkit.provenance.recovery import recover
+from auditkit.provenance.recovery import known_payloads, recover, watermark_binding
 from auditkit.provenance.store import FILE, Store, open_store
 from auditkit.watermark import keys
 from auditkit.watermark.forgery import copied
@@ -292,6 +294,43 @@ def test_a_transparent_image_is_recovered_by_its_pixels(store: Store) -> None:
     assert asked(store, again)["recovery"]["how"] == "pixels"
 
 
+def test_a_mark_that_many_images_carry_does_not_hide_the_picture_that_the_hash_finds(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recovery, "MOST", 1)
+    others, own = encoded(photograph("coffee.png", 128)), photograph("astronaut.png", 128)
+    for _ in range(2):
+        store.add(signed(others, bindings=(watermark_binding("spread", "k-1", "0:7"),)), title="p", signer="s")
+    entry = store.add(signed(encoded(own)), title="own", signer="s")
+    image = Image.fromarray(own).resize((120, 120))
+    mark = ("spread", "k-1", "0:7")
+    found = recover(encoded(image), store, image=lambda: image, forms=hash_forms(image), marks=[mark])
+    assert (found.verdict, found.how, found.entry) == ("recovered-soft", "hash", entry)
+    assert found.evidence["candidates"] == 3
+
+
+def test_where_a_mark_is_carried_by_more_images_than_are_compared_it_says_so(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recovery, "MOST", 1)
+    for _ in range(2):
+        source = encoded(photograph("coffee.png", 128))
+        store.add(signed(source, bindings=(watermark_binding("spread", "k-1", "0:7"),)), title="p", signer="s")
+    image = Image.fromarray(photograph("astronaut.png", 128))
+    found = recover(encoded(image), store, image=lambda: image, marks=[("spread", "k-1", "0:7")])
+    assert found.verdict == ""
+    assert found.warnings[-1] == "2 signed images carry that mark; 1 of them were compared."
+
+
+def test_payloads_that_a_store_knows_are_those_of_its_watermarks(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    odd = (SoftBinding("auditkit.watermark.odd.1", b"k-1:no payload", "watermark"),
+           SoftBinding("tests.a", b"k-1:0:9", "watermark"))  # fmt: skip
+    store.add(signed("png", bindings=(watermark_binding("spread", "k-1", "0:7"), *odd)), title="p", signer="s")
+    assert [str(each) for each in known_payloads(store)] == ["0:7"]
+    monkeypatch.setattr(recovery, "KNOWN_PAYLOADS", 1)
+    assert known_payloads(store) == []
+
+
 def test_a_broken_image_with_a_store_at_hand_is_a_verdict(store: Store) -> None:
     store.add(signed("png"), title="p", signer="s")
     for data in (image_bytes("png")[:200], b"\xff\xd8\xff", b"text", b""):
@@ -374,7 +413,7 @@ def test_a_manifest_is_kept_once(store: Store) -> None:
 def test_what_fails_half_way_leaves_nothing_in_the_store(store: Store) -> None:
     twice = [SoftBinding("tests.a", b"1", "watermark")] * 2
     with pytest.raises(ProvenanceError):
-        store.add(signed("png"), title="p", signer="s", bindings=twice)
+        store.add(signed("png", bindings=twice), title="p", signer="s")
     assert len(store) == 0
 
 

@@ -7,83 +7,25 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import zlib
-from collections.abc import Iterator
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+import scan_helpers
 from provenance_helpers import image_bytes, isolated, issued, pki, signed  # noqa: F401
-from provenance_mutations import repainted
+from scan_helpers import PLAIN, scanned
 
 from auditkit.errors import ProvenanceError, TrustError
 from auditkit.provenance import scan_table, scanning
-from auditkit.provenance.inspection import Inspector, Settings
+from auditkit.provenance.inspection import Settings
 from auditkit.provenance.scan_table import COLUMNS, read_scan
 from auditkit.provenance.scanning import scan
 from auditkit.provenance.store import open_store
 from auditkit.watermark import keys
 
-PLAIN = Settings(store="", keys="", banks=())
-
-
-@pytest.fixture
-def uploads(tmp_path: Path) -> Path:
-    """Four files: signed, changed since, unsigned, and no image."""
-    folder = tmp_path / "uploads"
-    (folder / "more").mkdir(parents=True)
-    (folder / "signed.png").write_bytes(signed("png").data)
-    (folder / "changed.jpg").write_bytes(repainted(signed("jpeg").data))
-    (folder / "more" / "plain.webp").write_bytes(image_bytes("webp"))
-    (folder / "notes.txt").write_text("hello")
-    return folder
-
-
-def scanned(folder: Path, settings: Settings = PLAIN, *, out: Path | None = None, **options: Any) -> pd.DataFrame:
-    out = out or folder.parent / "out.parquet"
-    scan(folder, out, settings=settings, **{"workers": 1, **options})
-    return read_scan(out).set_index("file")
-
-
-@pytest.fixture
-def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For tests that are not about workers: no process is started, which takes most of a second."""
-
-    def rows(folder: Path, todo: list[Any], settings: Settings, *_: Any) -> Iterator[dict[str, Any]]:
-        inspector = Inspector(settings)
-        for path, row in todo:
-            yield row | scanning._looked_at(inspector, str(folder / path))
-
-    monkeypatch.setattr(scanning, "_rows", rows)
-
-
-# --- work functions for worker processes: they must be importable there -------------------------------------
-
-
-def dies_on_b(pipe: Connection, settings: Settings) -> None:
-    while True:
-        path = pipe.recv()
-        if path.endswith("b.png"):
-            os._exit(11)
-        pipe.send({"c2pa": "no-manifest", "ms": 1.0})
-
-
-def hangs_on_b(pipe: Connection, settings: Settings) -> None:
-    while True:
-        path = pipe.recv()
-        if path.endswith("b.png"):
-            time.sleep(600)
-        pipe.send({"c2pa": "no-manifest", "ms": 1.0})
-
-
-def answers_at_once(pipe: Connection, settings: Settings) -> None:
-    while True:
-        pipe.recv()
-        pipe.send({"c2pa": "no-manifest", "ms": 1.0})
-
+in_process, letters, uploads = scan_helpers.in_process, scan_helpers.letters, scan_helpers.uploads  # fixtures
 
 # --- the table ----------------------------------------------------------------------------------------------
 
@@ -186,9 +128,7 @@ def test_files_and_folders_that_may_not_be_read_are_rows(uploads: Path, in_proce
     assert errors["more"] == "the folder cannot be read: Permission denied"
 
 
-def test_a_file_that_does_not_open_is_a_row(
-    uploads: Path, monkeypatch: pytest.MonkeyPatch, in_process: None
-) -> None:
+def test_a_file_that_does_not_open_is_a_row(uploads: Path, monkeypatch: pytest.MonkeyPatch, in_process: None) -> None:
     read = Path.read_bytes
 
     def read_bytes(path: Path) -> bytes:
@@ -238,68 +178,6 @@ def test_a_name_that_is_no_text_is_a_row(uploads: Path, in_process: None) -> Non
 def test_a_name_with_a_line_break_is_a_row(uploads: Path, in_process: None) -> None:
     (uploads / "a\nb.png").write_bytes(signed("png").data)
     assert scanned(uploads).loc["a\nb.png", "c2pa"] == "valid-untrusted"
-
-
-# --- workers ------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def letters(tmp_path: Path) -> Path:
-    folder = tmp_path / "letters"
-    folder.mkdir()
-    for name in "abcde":
-        (folder / f"{name}.png").write_bytes(image_bytes("png"))
-    return folder
-
-
-@pytest.mark.parametrize("workers", [1, 2])
-def test_a_file_that_kills_the_reader_costs_its_own_row(
-    letters: Path, workers: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(scanning, "_work", dies_on_b)
-    table = scanned(letters, workers=workers)
-    assert table["error"].to_dict() == {
-        "b.png": "the reader crashed on this file (exit code 11)", **{f"{name}.png": "" for name in "acde"},
-    }  # fmt: skip
-    assert table.loc["b.png", "c2pa"] == "malformed"
-
-
-def test_a_file_that_hangs_costs_its_own_row(letters: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scanning, "_work", hangs_on_b)
-    table = scanned(letters, seconds=1.5)
-    assert table["error"]["b.png"] == "the reader was still busy with this file after 1.5 s and was stopped"
-    assert (table["error"].drop("b.png") == "").all()
-
-
-def test_a_file_with_an_error_is_looked_at_again_the_next_time(letters: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr(scanning, "_work", dies_on_b)
-        scanned(letters)
-    done = scan(letters, letters.parent / "out.parquet", settings=PLAIN, workers=1)
-    assert (done.made, done.kept, done.errors) == (1, 4, 0)
-
-
-def test_no_worker_is_left_behind(letters: Path) -> None:
-    import multiprocessing
-
-    scanned(letters, workers=2)
-    assert multiprocessing.active_children() == []
-
-
-def test_a_script_without_a_main_guard_can_scan(uploads: Path) -> None:
-    """Worker processes do not run the caller's script again."""
-    script = uploads.parent / "script.py"
-    script.write_text(
-        "import auditkit as ak\n"
-        f"done = ak.scan({str(uploads)!r}, 'script.parquet', store='', keys='', banks=[], workers=1)\n"
-        "print(done.made, done.errors)\n"
-    )
-    path = os.pathsep.join([str(Path(scanning.__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
-    done = subprocess.run(
-        [sys.executable, script], capture_output=True, text=True, timeout=60, check=False, cwd=uploads.parent,
-        env={**os.environ, "PYTHONPATH": path},
-    )  # fmt: skip
-    assert done.stdout.split() == ["4", "0"], done.stderr
 
 
 # --- going on -----------------------------------------------------------------------------------------------

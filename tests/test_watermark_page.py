@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from browser_helpers import assert_accessible, assert_fits_and_fetches_nothing
 from watermark_bench_helpers import small_bench
 
 from auditkit.errors import WatermarkError
 from auditkit.watermark import bench
 from reports.watermark_page import write_page
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
 @pytest.fixture(scope="module")
@@ -50,35 +47,11 @@ def test_a_bench_that_is_not_finished_has_no_page(tmp_path: Path) -> None:
         write_page(tmp_path)
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    if CHROMIUM is None:
-        pytest.skip("no chromium on this machine (Debian: apt install chromium)")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        yield opened
-        opened.close()
-
-
 @pytest.mark.browser
 def test_axe_finds_no_violation(browser: Any, page: Path) -> None:
-    from axe_playwright_python.sync_playwright import Axe
-
-    opened = browser.new_context(bypass_csp=True).new_page()
-    opened.goto(page.as_uri())
-    found = Axe().run(opened).response["violations"]
-    assert [(one["id"], one["nodes"][0]["html"]) for one in found] == []
+    assert_accessible(browser, page)
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("width", [375, 1280])
-def test_the_page_fits_its_window_and_asks_for_nothing(browser: Any, page: Path, width: int) -> None:
-    opened = browser.new_page(viewport={"width": width, "height": 900})
-    asked: list[str] = []
-    opened.on("request", lambda request: asked.append(request.url))
-    opened.goto(page.as_uri())
-    assert [url for url in asked if not url.startswith("data:")] == [page.as_uri()]
-    assert opened.evaluate("document.documentElement.scrollWidth") <= width
-    opened.close()
+def test_the_page_fits_its_window_and_asks_for_nothing(browser: Any, page: Path) -> None:
+    assert_fits_and_fetches_nothing(browser, page)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from auditkit.errors import ImageError, ProvenanceError
+from auditkit.files import sha256
 from auditkit.provenance.bank_entries import Entry, entry
 from auditkit.provenance.banks import Bank
 from auditkit.provenance.pdq import BITS, FORMS, Pdq, Source, hash_forms, hash_image
@@ -83,8 +83,8 @@ def hashes(source: Source, *, dihedral: bool = True) -> Hashes:
             return hashes(source, dihedral=dihedral)
         except ImageError as error:
             raise ImageError(error.what, where=path, mend=error.mend) from None
-    sha256 = hashlib.sha256(source).hexdigest() if isinstance(source, bytes) else None
-    return Hashes(hash_forms(source) if dihedral else (hash_image(source),), sha256)
+    whole = sha256(source) if isinstance(source, bytes) else None
+    return Hashes(hash_forms(source) if dihedral else (hash_image(source),), whole)
 
 
 def match(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import re
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from auditkit import places
 from auditkit.errors import ImageError, ProvenanceError
+from auditkit.files import sha256
 from auditkit.provenance.bank_entries import TYPES, Entry, entry, now
 from auditkit.provenance.hamming import HammingIndex
 from auditkit.provenance.pdq import hash_image
@@ -98,7 +98,7 @@ class Bank:
                 what = error.what if isinstance(error, ImageError) else f"cannot be read: {error.strerror}"
                 done.failed.append((path, what))
             else:
-                values = {"sha256": hashlib.sha256(data).hexdigest()} | ({"pdq": pdq.hex} if pdq.usable else {})
+                values = {"sha256": sha256(data)} | ({"pdq": pdq.hex} if pdq.usable else {})
                 done.unusable += [] if pdq.usable else [path]
                 waiting += [entry(type, value, label=label, note=note or path.name) for type, value in values.items()]
             if waiting and (number % _BATCH == 0 or number == len(files)):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from auditkit.errors import TrustError
+from auditkit.files import sha256
 from auditkit.provenance.reading import EKU
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def fingerprint(certificate: x509.Certificate) -> str:
     """sha256 of the certificate's DER bytes, 64 hex digits."""
     from cryptography.hazmat.primitives.serialization import Encoding
 
-    return hashlib.sha256(certificate.public_bytes(Encoding.DER)).hexdigest()
+    return sha256(certificate.public_bytes(Encoding.DER))
 
 
 def common_name(name: x509.Name) -> str:

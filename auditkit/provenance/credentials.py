@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import stat
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from auditkit.errors import TrustError
+from auditkit.files import open_to_others
 from auditkit.places import home
 from auditkit.provenance.certificates import check_chain, common_name, fingerprint, read_certificates, to_pem
 from auditkit.provenance.pki import MARK
@@ -133,7 +133,7 @@ def _by_key(
 
     try:
         with path.open("rb") as stream:
-            if os.name == "posix" and stat.S_IMODE(os.fstat(stream.fileno()).st_mode) & 0o077:
+            if open_to_others(stream):
                 raise TrustError(
                     "the private key can be read or changed by others than its owner", where=path,
                     mend=f"chmod 600 '{path}'; if others had it, have the certificate revoked",

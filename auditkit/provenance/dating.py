@@ -9,23 +9,21 @@ from auditkit.provenance.codes import CREDENTIAL_REVOKED
 from auditkit.provenance.jumbf import signing_chain
 from auditkit.provenance.sentences import sentence
 from auditkit.provenance.trust import chains_to
-from auditkit.provenance.verdict import Verdict
-
-DATED = ("trusted", "valid-untrusted", "expired")
-"""Verdicts about who signed; the others are about what was signed, and no date changes them."""
+from auditkit.provenance.verdict import UNCHANGED, Verdict
 
 
 def as_of(verdict: Verdict, store: bytes, anchors: str, when: datetime) -> Verdict:
     """The verdict that the credentials had on a date.
 
     A timestamp that was trusted when the verdict was made keeps the certificate's validity at signing; without one,
-    the certificate must be valid on the date itself. One that was revoked stays so on any date.
+    the certificate must be valid on the date itself. One that was revoked stays so on any date. Verdicts about what was
+    signed, not who signed, are the same on every date.
 
     Args:
         store: the manifest store's bytes.
         anchors: PEM of the trust lists that were in force on that date.
     """
-    if verdict.verdict not in DATED or verdict.signer is None:
+    if verdict.verdict not in UNCHANGED or verdict.signer is None:
         return verdict
     note = f"Judged as of {when:%Y-%m-%d}."
     if any(code in CREDENTIAL_REVOKED for code in verdict.codes):  # when it was, and why, is not known here

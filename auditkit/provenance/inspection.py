@@ -7,15 +7,15 @@ other. What it finds is never merged into one score: each part has its own evide
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import stat
 from dataclasses import dataclass, field
 from datetime import date
-from functools import lru_cache
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from auditkit.errors import AuditkitError, ImageError, KeyFileError, ProvenanceError
+from auditkit.errors import ImageError, KeyFileError, ProvenanceError
+from auditkit.files import sha256
 from auditkit.images import open_image
 from auditkit.provenance import dating, trust
 from auditkit.provenance.banks import Bank
@@ -29,21 +29,21 @@ from auditkit.provenance.inspection_parts import (
     plain,
     recovered_part,
 )
-from auditkit.provenance.recovery import recover
+from auditkit.provenance.recovery import known_payloads, recover
 from auditkit.provenance.signing import sidecar_path
 from auditkit.provenance.store import Store, default_folder, open_store
-from auditkit.provenance.verdict import ABSENT, assertions, judge
+from auditkit.provenance.verdict import ABSENT, Verdict, assertions, judge
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
     from auditkit.provenance.pdq import Pdq
+    from auditkit.provenance.reading import Report
     from auditkit.watermark.keys import KeyRing
+    from auditkit.watermark.payload import Payload
 
 MAX_BYTES = 1 << 30
 """Larger files are refused: they are read whole."""
-KNOWN_PAYLOADS = 10_000
-"""Payloads of the store that are looked for by name; more of them are found by decoding alone."""
 
 
 @dataclass(frozen=True)
@@ -127,14 +127,10 @@ class Inspector:
         """
         from auditkit.provenance import reading
 
-        if sidecar is not None and find(data) is not None:
+        if (found := find(data)) is not None:
             sidecar = None
         report = reading.read(data, anchors=self.anchors, sidecar=sidecar)
-        verdict = judge(report)
-        if self.settings.as_of is not None:
-            found = find(data)
-            held = sidecar if sidecar is not None else found.store if found is not None else b""
-            verdict = dating.as_of(verdict, held, self.anchors, trust.end_of(self.settings.as_of))
+        verdict = self._judged(report, found.store if found is not None else sidecar or b"")
         picture = _Picture(data)
         marks, watermark = self._watermarks(picture)
         hashes, hash_part = self._hashes(data, picture)
@@ -145,12 +141,12 @@ class Inspector:
                 data, self.store, image=picture.open if hashes or marks else None, forms=hashes, marks=marks,
                 anchors=self.anchors,
             )  # fmt: skip
-            part = recovered_part(verdict, known)
+            part = recovered_part(verdict, known, self._judged)
             if known.report is not None:
                 stated = assertions(known.report)
         return Inspection(
             name,
-            hashlib.sha256(data).hexdigest(),
+            hash_part["sha256"],
             media_type(data),
             len(data),
             part,
@@ -160,6 +156,13 @@ class Inspector:
             consent_part(data, stated),
             _label(data),
         )
+
+    def _judged(self, report: Report, manifest: bytes) -> Verdict:
+        """The verdict, of the day asked for."""
+        verdict = judge(report)
+        if self.settings.as_of is None:
+            return verdict
+        return dating.as_of(verdict, manifest, self.anchors, trust.end_of(self.settings.as_of))
 
     def _watermarks(self, picture: _Picture) -> tuple[list[tuple[str, str, str]], dict[str, Any]]:
         """Verified (scheme, key id, payload), and the part of the answer."""
@@ -180,7 +183,7 @@ class Inspector:
                         "detections": []}  # fmt: skip
         schemes = list(self.settings.schemes) or None
         found = reader.detect(
-            pixels, ring=self.ring, schemes=schemes, fpr=self.settings.fpr, payloads=self._payloads(),
+            pixels, ring=self.ring, schemes=schemes, fpr=self.settings.fpr, payloads=self._payloads,
             search=self.settings.search,
         )  # fmt: skip
         rows = [{name: value for name, value in reader.row(each).items() if name != "ms"} for each in found]
@@ -195,14 +198,15 @@ class Inspector:
         picture.image = image
         return self._watermarks(picture)[0]
 
-    def _payloads(self) -> list[Any]:
-        return [] if self.store is None else _known_payloads(self.store, self.ring)
+    @cached_property
+    def _payloads(self) -> list[Payload]:
+        return [] if self.store is None else known_payloads(self.store)
 
     def _hashes(self, data: bytes, picture: _Picture) -> tuple[tuple[Pdq, ...], dict[str, Any]]:
         from auditkit.provenance.bank_matching import Hashes, match
         from auditkit.provenance.pdq import hash_forms
 
-        part: dict[str, Any] = {"sha256": hashlib.sha256(data).hexdigest(), "pdq": None, "pdq_quality": None}
+        part: dict[str, Any] = {"sha256": sha256(data), "pdq": None, "pdq_quality": None}
         forms: tuple[Pdq, ...] = ()
         try:
             forms = hash_forms(data)
@@ -319,27 +323,6 @@ def _banks(named: tuple[str, ...] | None) -> list[Bank]:
     from auditkit.provenance import banks
 
     return [banks.load(each) for each in (banks.paths() if named is None else named)]
-
-
-@lru_cache(maxsize=4)
-def _known_payloads(store: Store, ring: KeyRing) -> list[Any]:
-    """Payloads that the store has seen, so that detection may look for them by name."""
-    from auditkit.watermark.payload import Payload
-
-    values: set[str] = set()
-    for algorithm in store.algorithms():
-        if algorithm.startswith("auditkit.watermark."):
-            values |= {value.decode(errors="replace").split(":", 1)[1] for value in store.watermark_values(algorithm)
-                       if b":" in value}  # fmt: skip
-    if len(values) > KNOWN_PAYLOADS:
-        return []
-    found = []
-    for text in sorted(values):
-        try:
-            found.append(Payload.parse(text))
-        except AuditkitError:
-            continue
-    return found
 
 
 def _label(data: bytes) -> dict[str, Any] | None:

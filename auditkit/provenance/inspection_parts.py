@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from auditkit import registry
@@ -11,10 +11,11 @@ from auditkit.errors import ImageError, ProvenanceError
 from auditkit.provenance import consent
 from auditkit.provenance.codes import TAMPERING, kind
 from auditkit.provenance.recovery import Recovered
-from auditkit.provenance.verdict import DEVELOPMENT, Verdict, judge
+from auditkit.provenance.verdict import DEVELOPMENT, Verdict
 
 if TYPE_CHECKING:
     from auditkit.provenance.pdq import Pdq
+    from auditkit.provenance.reading import Report
 
 
 def c2pa_part(verdict: Verdict) -> dict[str, Any]:
@@ -35,15 +36,19 @@ def c2pa_part(verdict: Verdict) -> dict[str, Any]:
     }
 
 
-def recovered_part(before: Verdict, known: Recovered) -> dict[str, Any]:
-    """A verdict after the store was asked; what was said before stands in its `recovery`."""
+def recovered_part(before: Verdict, known: Recovered, judged: Callable[[Report, bytes], Verdict]) -> dict[str, Any]:
+    """A verdict after the store was asked; what was said before stands in its `recovery`.
+
+    Args:
+        judged: the verdict on what the reader says of a manifest, and on the manifest's bytes.
+    """
     part = c2pa_part(before)
     if known.entry is None or known.report is None:
         part["notes"] += known.warnings
         return part
     from auditkit.provenance.sentences import recovered_sentence
 
-    held = judge(known.report)
+    held = judged(known.report, known.entry.manifest)
     part |= {
         key: value for key, value in c2pa_part(held).items() if key in ("signer", "generated", "manifest", "graph")
     }

@@ -48,18 +48,25 @@ def boxes(data: bytes, depth: int = DEPTH) -> Iterator[tuple[list[str], bytes, b
                 yield [label], inner, body
 
 
-def _flat(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+def children(content: bytes) -> Iterator[tuple[bytes, bytes] | None]:
+    """(type, content) of the boxes that fill `content`, one after the other; None, once, for what is left over."""
     at = 0
-    while at + 8 <= len(data):
-        (length,) = struct.unpack(">I", data[at : at + 4])
-        head = 8
-        if length == 1 and at + 16 <= len(data):
-            (length,), head = struct.unpack(">Q", data[at + 8 : at + 16]), 16
-        end = len(data) if length == 0 else at + length
-        if end < at + head or end > len(data):
+    while at < len(content):
+        head, end = 8, -1
+        if at + 8 <= len(content):
+            (length,) = struct.unpack(">I", content[at : at + 4])
+            if length == 1 and at + 16 <= len(content):
+                (length,), head = struct.unpack(">Q", content[at + 8 : at + 16]), 16
+            end = len(content) if length == 0 else at + length
+        if end < at + head or end > len(content):
+            yield None
             return
-        yield data[at + 4 : at + 8], data[at + head : end]
+        yield content[at + 4 : at + 8], content[at + head : end]
         at = end
+
+
+def _flat(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    return (box for box in children(data) if box is not None)
 
 
 def _label(description: bytes) -> str:

@@ -7,7 +7,6 @@ assertion. `auditkit.generation` is an assertion of our own: what made the image
 from __future__ import annotations
 
 import base64
-import hashlib
 import re
 import secrets
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from typing import Any
 
 from auditkit import __version__
 from auditkit.errors import ProvenanceError
+from auditkit.files import sha256
 from auditkit.provenance import vocabulary
 
 PDQ_ALGORITHM = "auditkit.pdq.1"
@@ -144,14 +144,14 @@ def prompt_hash(prompt: str, salt: str) -> str:
 
     The salt stays with the publisher, who shows it to prove a prompt; without it, nobody can try prompts out.
     """
-    return hashlib.sha256(bytes.fromhex(salt) + prompt.encode()).hexdigest()
+    return sha256(bytes.fromhex(salt) + prompt.encode())
 
 
 def weights_hash(weights: dict[str, str]) -> str | None:
     """One sha256 for a checkpoint of several files: over their names and hashes, sorted. None where there are none."""
     if not weights:
         return None
-    return hashlib.sha256("".join(f"{name} {weights[name]}\n" for name in sorted(weights)).encode()).hexdigest()
+    return sha256("".join(f"{name} {weights[name]}\n" for name in sorted(weights)).encode())
 
 
 def check_training(training: str | None, terms: str = "") -> None:

@@ -8,14 +8,13 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-import os
 import re
-import stat
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from auditkit.errors import ProvenanceError, TrustError
+from auditkit.files import open_to_others, write_private
 from auditkit.provenance.merkle import HASH_BYTES
 
 ED25519 = b"\x01"
@@ -97,10 +96,7 @@ def new_key(path: str | Path, name: str) -> PublicKey:
     check_name(name)
     data = key.private_bytes(form.Encoding.PEM, form.PrivateFormat.PKCS8, form.NoEncryption())
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
-            stream.write(data)
-            os.fsync(stream.fileno())
+        write_private(path, data)
     except FileExistsError:
         raise TrustError("there is a key already, and it would be lost", where=path, mend="name another file") from None
     except OSError as error:
@@ -121,7 +117,7 @@ def load_signer(path: str | Path, name: str) -> Signer:
     check_name(name)
     try:
         with path.open("rb") as stream:
-            if os.name == "posix" and stat.S_IMODE(os.fstat(stream.fileno()).st_mode) & 0o077:
+            if open_to_others(stream):
                 raise TrustError(
                     "the log's key can be read or changed by others than its owner", where=path,
                     mend=f"chmod 600 '{path}'; if others had it, begin a new log under a new key",

@@ -6,14 +6,13 @@ with digitalSignature and the key purposes of claim signing, and no path from th
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from auditkit.errors import TrustError
-from auditkit.files import write_atomic
+from auditkit.files import write_atomic, write_private
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -169,8 +168,6 @@ def _write_private(path: Path, key: EllipticCurvePrivateKey) -> None:
 
     data = key.private_bytes(form.Encoding.PEM, form.PrivateFormat.PKCS8, form.NoEncryption())
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
-            stream.write(data)
+        write_private(path, data)
     except OSError as error:
         raise TrustError(f"the key cannot be written: {error.strerror}", where=path, mend="check the folder") from None

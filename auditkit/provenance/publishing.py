@@ -131,6 +131,42 @@ class Publisher:
         with kept or contextlib.nullcontext():
             yield cls(credentials, timestamp, kept, written)
 
+    def sign(
+        self,
+        data: bytes,
+        claim: Claim,
+        *,
+        parent: tuple[str, bytes] | None = None,
+        components: Sequence[tuple[str, bytes]] = (),
+        embed: bool = True,
+        run: str | None = None,
+        image: str | None = None,
+        key_id: str | None = None,
+        where: str | Path = "bytes",
+    ) -> tuple[signing.Signature, Entry]:
+        """Sign an image, its perceptual hash bound too, and keep it in the store; see `signing.sign_bytes`.
+
+        Args:
+            run, image: the run that it belongs to, and its id there.
+            key_id: of the watermark that is in it.
+
+        Returns:
+            The signed image, and what the log is to be told before the image is written anywhere.
+        """
+        picture = open_image(data)
+        hashed = hash_image(picture)
+        if hashed.usable:
+            bound = SoftBinding(manifest.PDQ_ALGORITHM, hashed.bits, "fingerprint")
+            claim = replace(claim, bindings=[*claim.bindings, bound])
+        made = signing.sign_bytes(
+            data, claim, self.credentials, parent=parent, components=components, embed=embed,
+            timestamp=self.timestamp, picture=picture, where=where,
+        )  # fmt: skip
+        if self.store is not None:
+            self.store.add(made, title=claim.title, signer=self.credentials.name, run=run, image=image, hashed=hashed)
+        keys = (f"cert-{self.credentials.fingerprint[:16]}", *([key_id] if key_id else []))
+        return made, Entry("signed", made.sha256, manifest=made.manifest_sha256, run=run, keys=keys)
+
     def publish_file(
         self,
         source: Path,
@@ -142,49 +178,37 @@ class Publisher:
         marker: Marker | None = None,
         sidecar: bool = False,
         overwrite: bool = False,
-        run: str | None = None,
-        image: str | None = None,
     ) -> Published:
-        """Sign one file; see `signing.sign_file` for what is raised."""
+        """Sign one file; see `auditkit.sign` for the arguments.
+
+        Raises:
+            ProvenanceError: it cannot be read or signed, or `out` is not to be written; see `signing.check_target`.
+            ImageError: it is damaged or too large.
+            WatermarkError: the marker cannot mark it.
+            RunError: `out` cannot be written.
+        """
         data = signing.read_file(source)
         signing.check_target(data, out, sidecar=sidecar, overwrite=overwrite)
         signing.check_history(data, claim, source)
-        original, bindings = data, list[SoftBinding]()
-        payload = None
+        original, claim, payload = data, replace(claim, title=out.name), None
         if marker is not None:
             data, binding, payload = marker.mark(data, source.suffix.lower() or ".png", source)
-            bindings.append(binding)
-        picture = open_image(data)
-        hashed = hash_image(picture)
-        if hashed.usable:
-            bindings.append(SoftBinding(manifest.PDQ_ALGORITHM, hashed.bits, "fingerprint"))
-        claim = replace(
-            claim, title=out.name, bindings=[*claim.bindings, *bindings],
-            watermarked=claim.watermarked or marker is not None,
-        )  # fmt: skip
+            claim = replace(claim, bindings=[*claim.bindings, binding], watermarked=True)
         if claim.source_type is None and parent is None:
             # Marking is an edit of what we were given, whose own manifest, if it has one, is kept as its history.
             parent_image: tuple[str, bytes] | None = (source.name, original)
         else:
             parent_image = None if parent is None else (Path(parent).name, signing.read_file(Path(parent)))
-        made = signing.sign_bytes(
-            data, claim, self.credentials, parent=parent_image,
+        made, entry = self.sign(
+            data, claim, parent=parent_image,
             components=[(Path(each).name, signing.read_file(Path(each))) for each in components],
-            embed=not sidecar, timestamp=self.timestamp, where=source,
+            embed=not sidecar, key_id=None if marker is None else marker.key.id, where=source,
         )  # fmt: skip
-        if self.store is not None:
-            self.store.add(
-                made, title=out.name, signer=self.credentials.name, bindings=claim.bindings, run=run, image=image,
-                opened=picture,
-            )  # fmt: skip
-        place = None
-        if self.log is not None:
-            key_id = marker.key.id if marker is not None else None
-            place = self.log.append(entry_of(made, self.credentials, run, key_id)).start
+        place = None if self.log is None else self.log.append(entry).start
         beside = signing.write(made, out)
         return Published(
             out, beside, made.label, made.media_type, self.credentials.record(), made.timestamp, made.salt, payload,
-            tuple(binding.algorithm for binding in claim.bindings),
+            tuple(binding.algorithm for binding in made.bindings),
             str(self.store.folder) if self.store is not None else "", place,
         )  # fmt: skip
 
@@ -258,12 +282,6 @@ class Publisher:
         return sign_run(self, run, training=training, training_terms=training_terms, progress=progress)
 
 
-def entry_of(made: signing.Signature, credentials: Credentials, run: str | None, key_id: str | None) -> Entry:
-    """What the log says of a signed image."""
-    keys = (f"cert-{credentials.fingerprint[:16]}", *([key_id] if key_id else []))
-    return Entry("signed", signing.sha256(made.data), manifest=signing.sha256(made.manifest), run=run, keys=keys)
-
-
 def _same_bytes(first: Path, second: Path) -> bool:
     return first.stat().st_size == second.stat().st_size and first.read_bytes() == second.read_bytes()
 
@@ -271,8 +289,7 @@ def _same_bytes(first: Path, second: Path) -> bool:
 def _signed_label(manifest_file: Path, image: Path) -> str | None:
     """The name of the manifest in or beside a file, or None where there is none or it does not fit the file."""
     from auditkit.provenance.reading import read
-    from auditkit.provenance.recovery import HOLDS
-    from auditkit.provenance.verdict import judge
+    from auditkit.provenance.verdict import UNCHANGED, judge
 
     data = image.read_bytes()
     held = None
@@ -283,4 +300,4 @@ def _signed_label(manifest_file: Path, image: Path) -> str | None:
     elif media_type(data) is None or find(data) is None:
         return None
     found = judge(read(data, sidecar=held))
-    return found.label if found.verdict in HOLDS else None
+    return found.label if found.verdict in UNCHANGED else None

@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from auditkit.errors import ProvenanceError
-from auditkit.files import write_atomic, write_json
-from auditkit.images import open_image
+from auditkit.files import sha256_file, write_atomic, write_json
+from auditkit.images import image_id
 from auditkit.provenance import signing
-from auditkit.provenance.manifest import PDQ_ALGORITHM, Claim, Generation, SoftBinding, check_training, weights_hash
-from auditkit.provenance.pdq import hash_image
+from auditkit.provenance.manifest import Claim, Generation, check_training, weights_hash
 from auditkit.provenance.recovery import watermark_binding
 from auditkit.provenance.verdict import judge
 from auditkit.provenance.vocabulary import source_type
@@ -23,6 +22,7 @@ from auditkit.provenance.vocabulary import source_type
 if TYPE_CHECKING:
     import pandas as pd
 
+    from auditkit.provenance.log_entry import Entry
     from auditkit.provenance.publishing import Progress, Publisher
     from auditkit.runs import Run
 
@@ -76,11 +76,11 @@ def sign_run(
     fresh: list[dict[str, Any]] = []
     entries = []
     for values in todo.itertuples(index=False):
-        made = _sign(publisher, run, dict(zip(columns, values, strict=True)), training, training_terms)
-        fresh.append(made[0])
-        if made[0]["id"] not in logged:
-            entries.append(replace(made[1], kind="generated", sha256=made[0]["id"], manifest=None))
-        entries.append(made[1])
+        row, entry = _sign(publisher, run, dict(zip(columns, values, strict=True)), training, training_terms)
+        fresh.append(row)
+        if row["id"] not in logged:
+            entries.append(replace(entry, kind="generated", sha256=row["id"], manifest=None))
+        entries.append(entry)
         count += 1
         if len(fresh) == BATCH or count == total:
             rows += fresh
@@ -99,57 +99,46 @@ def sign_run(
 
 def _sign(
     publisher: Publisher, run: Run, image: dict[str, Any], training: str | None, training_terms: str
-) -> tuple[dict[str, Any], Any]:
+) -> tuple[dict[str, Any], Entry]:
     """The row of an image and its entry for the log."""
-    from auditkit.provenance.publishing import entry_of
-
-    data = signing.read_file(run.image_path(image["id"]))
-    if signing.sha256(data) != image["id"]:  # its manifest would say that the generator made what it did not
+    source, mark = run.image_path(image["id"]), run.record.get("watermark") or {}
+    data = signing.read_file(source)
+    if image_id(data) != image["id"]:  # its manifest would say that the generator made what it did not
         raise ProvenanceError(
-            "the image is not the one that was made: its bytes have changed", where=run.image_path(image["id"]),
+            "the image is not the one that was made: its bytes have changed", where=source,
             mend=f"restore it from a copy, or make the run again; look: auditkit verify-run '{run.path}'",
         )  # fmt: skip
-    picture = open_image(data)
-    hashed = hash_image(picture)
-    bindings = _marks(run)
-    if hashed.usable:
-        bindings.append(SoftBinding(PDQ_ALGORITHM, hashed.bits, "fingerprint"))
+    marks = []
+    if mark.get("key_id"):
+        marks.append(watermark_binding(str(mark["scheme"]), str(mark["key_id"]), str(mark["payload"])))
     claim = Claim(
         f"{image['id'][:16]}.png",
         source_type=SOURCE,
         generation=_generation(run, image),
-        bindings=bindings,
-        watermarked=bool(_marks(run)),
+        bindings=marks,
+        watermarked=bool(marks),
         training=training,
         training_terms=training_terms,
     )
-    made = signing.sign_bytes(
-        data, claim, publisher.credentials, timestamp=publisher.timestamp, where=run.image_path(image["id"])
-    )
-    if publisher.store is not None:
-        publisher.store.add(
-            made, title=claim.title, signer=publisher.credentials.name, bindings=bindings, run=run.id,
-            image=image["id"], opened=picture,
-        )  # fmt: skip
+    made, entry = publisher.sign(data, claim, run=run.id, image=image["id"], key_id=mark.get("key_id"), where=source)
     path = f"{FOLDER}/{image['id'][:2]}/{image['id']}.png"
     write_atomic(run.path / path, made.data, sync=False)
-    key_id = (run.record.get("watermark") or {}).get("key_id")
     row = {
         "id": image["id"],
         "path": path,
-        "sha256": signing.sha256(made.data),
+        "sha256": made.sha256,
         "manifest": made.label,
-        "manifest_sha256": signing.sha256(made.manifest),
+        "manifest_sha256": made.manifest_sha256,
         "verdict": judge(made.report).verdict,
         "signer": publisher.credentials.name,
         "certificate_sha256": publisher.credentials.fingerprint,
         "source_type": SOURCE,
         "signed": datetime.now(UTC).isoformat(timespec="seconds"),
         "timestamp": made.timestamp,
-        "bindings": " ".join(binding.algorithm for binding in bindings),
+        "bindings": " ".join(binding.algorithm for binding in made.bindings),
         "prompt_salt": made.salt,
     }
-    return row, entry_of(made, publisher.credentials, run.id, key_id)
+    return row, entry
 
 
 def _generation(run: Run, image: dict[str, Any]) -> Generation:
@@ -174,16 +163,9 @@ def _generation(run: Run, image: dict[str, Any]) -> Generation:
     )
 
 
-def _marks(run: Run) -> list[SoftBinding]:
-    made = run.record.get("watermark") or {}
-    if not made.get("key_id"):
-        return []
-    return [watermark_binding(str(made["scheme"]), str(made["key_id"]), str(made["payload"]))]
-
-
 def _there(run: Run, row: dict[str, Any]) -> bool:
     file = run.path / row["path"]
-    return file.is_file() and not file.is_symlink() and signing.sha256(file.read_bytes()) == row["sha256"]
+    return file.is_file() and not file.is_symlink() and sha256_file(file) == row["sha256"]
 
 
 def _record(

@@ -1,17 +1,18 @@
 """Inspecting a folder: worker processes, a row a file, resumable; a file that breaks its reader costs its own row.
 
-Each worker is a fresh process with one reader, fed one file at a time over a pipe. So it is known which file a worker
-was at when it died or hung: that file gets a row that says so, and another worker takes its place.
+Each worker is a fresh process with one reader. It says when it is ready, and is then fed one file at a time over a
+pipe. So it is known which file a worker was at when it died or hung: that file gets a row that says so, and another
+worker takes its place. One that dies or hangs before it is ready was at no file: that is no verdict, but an error.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import multiprocessing
 import os
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection, wait
@@ -19,15 +20,18 @@ from pathlib import Path
 from typing import Any
 
 from auditkit.errors import AuditkitError, ProvenanceError
-from auditkit.files import sha256_file
+from auditkit.files import sha256, sha256_file
 from auditkit.processes import one_thread, without_main
 from auditkit.provenance.inspection import Inspector, Settings, printable, sidecar_paths
+from auditkit.provenance.reading import supported
 from auditkit.provenance.scan_table import COLUMNS, Parts
 
 SECONDS = 60.0
 """A file that takes longer is given up: a hang."""
-START_SECONDS = 30.0
-"""A worker's first file may take that much longer: the process starts and loads its libraries."""
+START_SECONDS = 60.0
+"""A worker may take so long to start and to load its libraries."""
+READY = "ready"
+"""What a worker says first."""
 BATCH = 200
 SAVE_SECONDS = 10.0
 """Rows are written when there are that many, or when the last were written that long ago."""
@@ -65,7 +69,7 @@ def scan(
         seconds: longest time for one file.
 
     Raises:
-        ProvenanceError: `folder` is no folder, or `out` cannot be written or holds something else.
+        ProvenanceError: `folder` is no folder, `out` cannot be written or holds something else, or no worker starts.
         TrustError, KeyFileError: the settings name something that is missing or damaged.
     """
     folder, out, settings = Path(folder), Path(out), settings or Settings()
@@ -147,46 +151,57 @@ def _rows(
     work: Callable[[Connection, Settings], None],
 ) -> Iterator[dict[str, Any]]:
     """A row for each file, as they are done."""
-    queue = iter(todo)
+    queue = deque(todo)
     crew: dict[Connection, _Worker] = {}
 
-    def hand_out(worker: _Worker | None = None) -> None:
-        if (task := next(queue, None)) is not None:
-            worker = worker or _Worker(settings, work)
-            crew[worker.pipe] = worker
-            worker.give(folder, task)
-        elif worker is not None:
-            worker.stop()
-            crew.pop(worker.pipe, None)
+    def hire() -> None:
+        worker = _Worker(settings, work)
+        crew[worker.pipe] = worker
+
+    def part_with(worker: _Worker) -> None:
+        worker.stop()
+        del crew[worker.pipe]
 
     try:
-        for _ in range(max(1, workers)):
-            hand_out()
+        for _ in range(min(max(1, workers), len(todo))):
+            hire()
         while crew:
-            ready = wait(list(crew), timeout=0.5)
+            heard = wait(list(crew), timeout=0.5)
             for pipe, worker in list(crew.items()):
-                if pipe in ready:
+                if pipe in heard:
                     try:
-                        yield worker.row | pipe.recv()
-                        hand_out(worker)
+                        said = pipe.recv()
+                        if worker.row is not None:
+                            yield worker.row | said
+                        if queue:
+                            worker.give(folder, queue.popleft())
+                        else:
+                            part_with(worker)
                         continue
                     except (EOFError, OSError):
                         why = f"the reader crashed on this file (exit code {worker.exit_code()})"
-                elif worker.seconds > seconds:
+                elif worker.seconds > (START_SECONDS if worker.row is None else seconds):
                     why = f"the reader was still busy with this file after {seconds:g} s and was stopped"
                 else:
                     continue
+                if worker.row is None:
+                    code = worker.exit_code()
+                    raise ProvenanceError(
+                        "a worker process of the scan does not start"
+                        + (f" (exit code {code})" if code is not None else f": not ready after {START_SECONDS:g} s"),
+                        where=folder, mend="read what it printed above; where memory is short: --workers 1",
+                    )  # fmt: skip
                 yield worker.row | {"c2pa": "malformed", "error": why}
-                worker.stop()
-                del crew[pipe]
-                hand_out()
+                part_with(worker)
+                if queue:
+                    hire()
     finally:
         for worker in crew.values():
             worker.stop()
 
 
 class _Worker:
-    """A process that inspects one file at a time."""
+    """A process that inspects one file at a time; `row` is of the file that it is at, None until it is ready."""
 
     def __init__(self, settings: Settings, work: Callable[[Connection, Settings], None]):
         # 'spawn': the reader's native threads do not outlive a fork.
@@ -196,19 +211,16 @@ class _Worker:
         with without_main(), one_thread():
             self._process.start()
         theirs.close()
-        self.row: dict[str, Any] = {}
+        self.row: dict[str, Any] | None = None
         self._since = time.monotonic()
-        self._allowance = START_SECONDS  # the first file waits for the process to start
 
     def give(self, folder: Path, task: tuple[Path, dict[str, Any]]) -> None:
-        if self.row:
-            self._allowance = 0.0
         self.row, self._since = task[1], time.monotonic()
         self.pipe.send(str(folder / task[0]))
 
     @property
     def seconds(self) -> float:
-        return time.monotonic() - self._since - self._allowance
+        return time.monotonic() - self._since
 
     def exit_code(self) -> int | None:
         self._process.join(1)
@@ -226,7 +238,9 @@ def _work(pipe: Connection, settings: Settings) -> None:
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interruption stops
     inspector = Inspector(settings)
+    supported()  # loads the library
     with contextlib.suppress(EOFError, BrokenPipeError):
+        pipe.send(READY)
         while True:
             pipe.send(_looked_at(inspector, pipe.recv()))
 
@@ -296,4 +310,4 @@ def _identity(folder: Path, looking: Inspector) -> str:
         "banks": [[str(bank.path), sha256_file(bank.path)] for bank in looking.banks],
         "store": None if store is None else [len(store), *(row["label"] for row in store.rows(limit=1))],
     }  # fmt: skip
-    return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()
+    return sha256(json.dumps(told, sort_keys=True, default=str).encode())

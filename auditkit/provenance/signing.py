@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import stat
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from auditkit.errors import ProvenanceError
-from auditkit.files import write_atomic
+from auditkit.files import sha256, write_atomic
 from auditkit.images import open_image
 from auditkit.provenance.certificates import read_certificates, to_pem
 from auditkit.provenance.containers import find, media_type
 from auditkit.provenance.credentials import Credentials
-from auditkit.provenance.manifest import PARENT, Claim, Definition, define
+from auditkit.provenance.manifest import PARENT, Claim, Definition, SoftBinding, define
 from auditkit.provenance.reading import Report, context, read
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 WRITES = {"image/png": (".png",), "image/jpeg": (".jpg", ".jpeg"), "image/webp": (".webp",)}
 """Formats that are signed, and how their names may end."""
@@ -34,7 +37,9 @@ class Signature:
         data: the image's bytes: with the manifest in them, or as they were where it is kept beside them.
         manifest: the manifest store, as it is kept in a sidecar or in a manifest store.
         label: the active manifest's name, `urn:c2pa:...`.
+        bindings: the soft bindings that the manifest names.
         salt: opens the prompt's hash; keep it. '' where no prompt was given.
+        picture: the image, opened: upright RGB.
         report: what the reader said of it before it was let go.
     """
 
@@ -42,10 +47,22 @@ class Signature:
     manifest: bytes = field(repr=False)
     media_type: str
     label: str
+    bindings: tuple[SoftBinding, ...]
     salt: str
+    picture: Image = field(repr=False)
     report: Report = field(repr=False)
     embedded: bool = True
     timestamp: str = ""
+
+    @cached_property
+    def sha256(self) -> str:
+        """Of `data`, 64 hex digits."""
+        return sha256(self.data)
+
+    @cached_property
+    def manifest_sha256(self) -> str:
+        """Of `manifest`, 64 hex digits."""
+        return sha256(self.manifest)
 
 
 def sign_bytes(
@@ -57,6 +74,7 @@ def sign_bytes(
     components: Sequence[tuple[str, bytes]] = (),
     embed: bool = True,
     timestamp: str | None = None,
+    picture: Image | None = None,
     where: str | Path = "bytes",
 ) -> Signature:
     """Sign an image.
@@ -68,6 +86,7 @@ def sign_bytes(
         components: title and bytes of images that were placed into it.
         embed: False keeps the image as it is, and the manifest for a sidecar; not for an image that has one in it.
         timestamp: URL of an RFC 3161 time-stamping authority; the only thing here that uses the network.
+        picture: what `open_image` gives for `data`, where the caller has opened it already.
 
     Raises:
         ProvenanceError: not an image that can be signed, a word that C2PA does not know, the authority does not answer,
@@ -81,7 +100,7 @@ def sign_bytes(
         )
     if timestamp is not None:
         _check_address(timestamp)
-    open_image(data)  # nobody should vouch for a file that does not open
+    picture = picture or open_image(data)  # nobody should vouch for a file that does not open
     if not embed and find(data) is not None:
         raise ProvenanceError(
             "the image has a manifest in it already, and a sidecar would contradict it", where=where,
@@ -113,7 +132,9 @@ def sign_bytes(
     stamped = str(info.get("time") or "")
     if timestamp and not stamped:
         raise ProvenanceError("the signature carries no timestamp", where=timestamp, mend="check the authority")
-    return Signature(signed, manifest, kind, label, definition.salt, report, embed, stamped)
+    return Signature(
+        signed, manifest, kind, label, tuple(claim.bindings), definition.salt, picture, report, embed, stamped
+    )
 
 
 def check_history(data: bytes, claim: Claim, where: str | Path) -> None:
@@ -284,8 +305,3 @@ def read_file(path: Path) -> bytes:
         raise ProvenanceError("the image does not exist", where=path, mend="check the path") from None
     except OSError as error:
         raise ProvenanceError(f"the file cannot be read: {error.strerror}", where=path, mend="check it") from None
-
-
-def sha256(data: bytes) -> str:
-    """64 hex digits."""
-    return hashlib.sha256(data).hexdigest()

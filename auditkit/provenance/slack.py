@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from auditkit.provenance.containers import PNG_SIGNATURE, png_chunks
+from auditkit.provenance.jumbf import children
 
 BOXES = {
     b"c2as": ("c2pa.assertions",), b"c2cl": ("c2pa.claim", "c2pa.claim.v2"), b"c2cs": ("c2pa.signature",),
@@ -51,12 +52,12 @@ def carrier_faults(data: bytes) -> list[str]:
 def _store_faults(store: bytes) -> Iterator[str]:
     if len(store) < 8 or struct.unpack(">I", store[:4])[0] not in (len(store), 0):
         yield "the store's length is not what its header says"
-    children = list(_children(store[8:]))
-    if not children or children[0] is None or children[0][0] != b"jumd":
+    inside = list(children(store[8:]))
+    if not inside or inside[0] is None or inside[0][0] != b"jumd":
         yield "the store has no description"
         return
-    yield from _description(children[0][1], (b"c2pa",), ("c2pa",))
-    for child in children[1:]:
+    yield from _description(inside[0][1], (b"c2pa",), ("c2pa",))
+    for child in inside[1:]:
         if child is None or child[0] != b"jumb":
             yield "a box between the manifests"
         else:
@@ -64,12 +65,12 @@ def _store_faults(store: bytes) -> Iterator[str]:
 
 
 def _manifest_faults(content: bytes) -> Iterator[str]:
-    children = list(_children(content))
-    if not children or children[0] is None or children[0][0] != b"jumd":
+    inside = list(children(content))
+    if not inside or inside[0] is None or inside[0][0] != b"jumd":
         yield "a manifest has no description"
         return
-    yield from _description(children[0][1], MANIFESTS, None)
-    for child in children[1:]:
+    yield from _description(inside[0][1], MANIFESTS, None)
+    for child in inside[1:]:
         if child is None:
             yield "boxes do not fill their manifest"
         elif child[0] == b"jumb":
@@ -82,18 +83,18 @@ def _manifest_faults(content: bytes) -> Iterator[str]:
 
 def _part_faults(content: bytes) -> Iterator[str]:
     """Of an assertion store, a claim, a signature."""
-    children = list(_children(content))
-    if not children or None in children or children[0] is None or children[0][0] != b"jumd":
+    inside = list(children(content))
+    if not inside or None in inside or inside[0] is None or inside[0][0] != b"jumd":
         yield "boxes do not fill their box"
         return
-    kind = children[0][1][:4]
-    yield from _description(children[0][1], tuple(BOXES), BOXES.get(kind))
-    for child in children[1:]:
+    kind = inside[0][1][:4]
+    yield from _description(inside[0][1], tuple(BOXES), BOXES.get(kind))
+    for child in inside[1:]:
         assert child is not None
         if kind == b"c2cs" and child[0] == b"cbor":
             yield from _signature_faults(child[1])
         if kind == b"c2as" and child[0] == b"jumb":
-            inner = list(_children(child[1]))
+            inner = list(children(child[1]))
             if None in inner:
                 yield "boxes do not fill their assertion"
             elif inner and inner[0] is not None and inner[0][0] == b"jumd":
@@ -129,22 +130,3 @@ def _description(body: bytes, kinds: tuple[bytes, ...], labels: tuple[str, ...] 
 def _toggles(body: bytes) -> Iterator[str]:
     if len(body) < 18 or body[16] not in TOGGLES:
         yield "a description with flags that no manifest has"
-
-
-def _children(content: bytes) -> Iterator[tuple[bytes, bytes] | None]:
-    """(type, content) of the boxes that fill `content`; None for what is left over."""
-    at = 0
-    while at < len(content):
-        if at + 8 > len(content):
-            yield None
-            return
-        (length,) = struct.unpack(">I", content[at : at + 4])
-        head = 8
-        if length == 1 and at + 16 <= len(content):
-            (length,), head = struct.unpack(">Q", content[at + 8 : at + 16]), 16
-        end = len(content) if length == 0 else at + length
-        if end < at + head or end > len(content):
-            yield None
-            return
-        yield content[at + 4 : at + 8], content[at + head : end]
-        at = end

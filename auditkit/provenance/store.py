@@ -7,7 +7,6 @@ open them: keep the store where the keys are kept. Readers open it read-only, so
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -20,11 +19,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from auditkit.errors import ProvenanceError
-from auditkit.images import open_image
+from auditkit.files import sha256
 from auditkit.places import home
 from auditkit.provenance.containers import find, strip
 from auditkit.provenance.fingerprint import thumbnail
-from auditkit.provenance.manifest import PDQ_ALGORITHM, SoftBinding
+from auditkit.provenance.manifest import PDQ_ALGORITHM
 from auditkit.provenance.pdq import Pdq, hash_image
 
 if TYPE_CHECKING:
@@ -111,24 +110,23 @@ class Store:
         *,
         title: str,
         signer: str,
-        bindings: Sequence[SoftBinding] = (),
         run: str | None = None,
         image: str | None = None,
-        opened: Image | None = None,
+        hashed: Pdq | None = None,
     ) -> Entry:
         """Keep a signed image's manifest and what finds it again; all of it or nothing.
 
         Args:
-            opened: the image, where the caller has decoded it already.
+            hashed: the image's perceptual hash, where the caller has taken it already.
 
         Raises:
             ProvenanceError: the store cannot be written, or has that manifest already.
         """
         found = find(signature.data) if signature.embedded else None
-        picture = opened if opened is not None else open_image(signature.data)
+        picture = signature.picture
         entry = Entry(
-            signature.label, signature.media_type, _sha256(signature.data), _sha256(strip(signature.data)),
-            pixels_sha256(picture), hash_image(picture), thumbnail(picture), signature.manifest,
+            signature.label, signature.media_type, signature.sha256, sha256(strip(signature.data)),
+            pixels_sha256(picture), hashed or hash_image(picture), thumbnail(picture), signature.manifest,
             found.spans if found is not None else (), title, signer, datetime.now(UTC).isoformat(timespec="seconds"),
             run, image,
         )  # fmt: skip
@@ -142,7 +140,8 @@ class Store:
             with self._db:
                 self._db.execute(f"INSERT INTO manifests VALUES ({', '.join('?' * len(values))})", values)
                 self._db.executemany(
-                    "INSERT INTO bindings VALUES (?, ?, ?)", [(b.algorithm, b.value, entry.label) for b in bindings]
+                    "INSERT INTO bindings VALUES (?, ?, ?)",
+                    [(each.algorithm, each.value, entry.label) for each in signature.bindings],
                 )
         except sqlite3.IntegrityError:
             raise ProvenanceError(
@@ -292,8 +291,4 @@ def open_store(folder: str | Path | None = None, *, create: bool = False) -> Sto
 def pixels_sha256(image: Image) -> str:
     """sha256 over width, height and the upright 8-bit RGB values: the same for every lossless copy."""
     rgb = image.convert("RGB")
-    return hashlib.sha256(f"{rgb.width}x{rgb.height} RGB\0".encode() + rgb.tobytes()).hexdigest()
-
-
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
+    return sha256(f"{rgb.width}x{rgb.height} RGB\0".encode() + rgb.tobytes())

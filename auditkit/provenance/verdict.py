@@ -74,8 +74,6 @@ class Verdict:
     container: str = "none"
     remote: str = ""
     error: str = ""
-    evidence: dict[str, Any] = field(default_factory=dict)
-    """Of a recovered manifest: how it was found, and what was compared."""
 
 
 def judge(report: Report) -> Verdict:

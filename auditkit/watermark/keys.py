@@ -14,7 +14,6 @@ import hashlib
 import json
 import os
 import secrets
-import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -25,6 +24,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer, field_validator
 
 from auditkit.errors import KeyFileError
+from auditkit.files import open_to_others
 from auditkit.watermark.payload import Payload
 
 SECRET_BYTES = 32
@@ -233,7 +233,7 @@ def _read(path: Path) -> _File | None:
     """The file's content; None where there is no file. The mode is checked before anything is read."""
     try:
         with path.open("rb") as stream:
-            if os.name == "posix" and stat.S_IMODE(os.fstat(stream.fileno()).st_mode) & 0o077:
+            if open_to_others(stream):
                 raise KeyFileError(
                     "the key file can be read or changed by others than its owner",
                     where=path,

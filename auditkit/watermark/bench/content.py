@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from auditkit.errors import ImageError
+from auditkit.files import sha256
 from auditkit.images import encode_png, image_id, open_image
 from auditkit.watermark.folders import image_files
 
@@ -68,7 +68,7 @@ def _read(content: str, one: Any) -> Picture:
             pixels = np.array(open_image(data))
         except ImageError as error:
             raise ImageError(error.what, where=one, mend=error.mend) from None
-        return Picture(content, Path(one).name, hashlib.sha256(data).hexdigest(), pixels)
+        return Picture(content, Path(one).name, sha256(data), pixels)
     from PIL import Image
 
     image = one if isinstance(one, Image.Image) else Image.fromarray(np.ascontiguousarray(one))
