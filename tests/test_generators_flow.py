@@ -17,7 +17,6 @@ from auditkit.errors import GeneratorError
 from auditkit.spec import RunSpec
 from generators import samplers
 from generators.base import Generator, Job, Settings
-from generators.flow import FlowGenerator
 from generators.inversion import invert
 from generators.latent import LatentGenerator
 from generators.load import load_generator
@@ -35,9 +34,9 @@ def checkpoint(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
 
 
 @pytest.fixture(scope="module")
-def generator(checkpoint: Path) -> FlowGenerator:
+def generator(checkpoint: Path) -> LatentGenerator:
     loaded = load_generator(f"path:{checkpoint}", device="cpu")
-    assert isinstance(loaded, FlowGenerator)
+    assert isinstance(loaded, LatentGenerator)
     return loaded
 
 
@@ -146,8 +145,3 @@ def test_a_folder_without_its_transformer_is_one_clear_error(checkpoint, tmp_pat
     shutil.rmtree(copy / "transformer")
     with pytest.raises(GeneratorError, match="cannot be loaded"):
         load_generator(f"path:{copy}", device="cpu")
-
-
-def test_a_checkpoint_of_the_other_kind_is_refused_by_name(checkpoint):
-    with pytest.raises(GeneratorError, match="cannot be used"):
-        LatentGenerator(checkpoint, device="cpu")
