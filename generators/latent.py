@@ -16,7 +16,7 @@ from generators.base import GeneratorInfo, Job, Settings, even_batches
 from generators.checkpoint import Notes, check_steps, quiet, read_index, read_notes
 from generators.device import pick_device
 from generators.families import FAMILIES, Text
-from generators.samplers import check_sampler, make_scheduler
+from generators.samplers import check_sampler, fitting, make_scheduler
 from generators.weights import hash_weights
 
 if TYPE_CHECKING:
@@ -57,7 +57,9 @@ class LatentGenerator:
         notes = read_notes(folder)
         weights = hash_weights(folder, components)
         self._device, dtype = pick_device(device, precision)
-        self.pipeline = _load(folder, list(weights), self._device, dtype)
+        self.pipeline = _load(
+            folder, list(weights), self._device, dtype, FAMILIES[pipeline_class].absent(components)
+        )
         """The diffusers pipeline; its scheduler is replaced on each call of `generate`."""
         self.family = FAMILIES[pipeline_class](self.pipeline)
         self._shipped = self.pipeline.scheduler
@@ -78,7 +80,18 @@ class LatentGenerator:
         for job in jobs:
             self._check_noise(job)
         scheduler = make_scheduler(settings.sampler, self._shipped)
+        if settings.sampler in self.family.refused:
+            raise GeneratorError(
+                f"the sampler '{settings.sampler}' cannot be used with this pipeline",
+                where=f"{self.info.name}: {self.info.details['pipeline']}",
+                mend=f"use one of: {', '.join(self.samplers)}",
+            )
         return self._batches(list(jobs), settings, scheduler, batch_size or self.info.batch_size)
+
+    @property
+    def samplers(self) -> list[str]:
+        """The samplers that it can be sampled with."""
+        return [name for name in fitting(self._shipped) if name not in self.family.refused]
 
     def _batches(self, jobs: list[Job], settings: Settings, scheduler: Any, size: int) -> Iterator[Image.Image]:
         for batch in even_batches(jobs, min(size, self._fits or size)):
@@ -201,18 +214,29 @@ class LatentGenerator:
     ) -> GeneratorInfo:
         from generators.bundled.planted import read_planted
 
-        pipe = self.pipeline
-        resolution, scale = self.family.side, self.family.scale
+        pipe, family = self.pipeline, self.family
+        resolution = notes.resolution or family.side
+        if notes.resolution and resolution % family.multiple:
+            raise GeneratorError(
+                f"the side of an image must be a multiple of {family.multiple} pixels",
+                where=f"{folder / 'auditkit.toml'}: resolution = {resolution}",
+                mend=f"write {-(-resolution // family.multiple) * family.multiple}",
+            )
+        side = resolution // family.scale
         if getattr(pipe, "vae", None) is not None and (resolution >= 512 or self._device.type == "cpu"):
             pipe.vae.enable_slicing()  # a batch at once overflows the memory of a GPU, the cache of a CPU
         planted = folder / "planted.toml"
         networks = {n: m for n, m in pipe.components.items() if hasattr(m, "parameters")}
         return GeneratorInfo(
             name=name or notes.name or folder.resolve().name,
-            kind=self.family.kind,
+            kind=family.kind,
             source=source or f"path:{folder}",
             resolution=resolution,
-            defaults=Settings(notes.sampler, notes.steps, notes.guidance),
+            defaults=Settings(
+                notes.sampler,
+                family.steps if notes.steps is None else notes.steps,
+                family.guidance if notes.guidance is None else notes.guidance,
+            ),
             weights=weights,
             planted=read_planted(planted) if planted.is_file() else None,
             device=str(self._device),
@@ -222,15 +246,17 @@ class LatentGenerator:
                 "pipeline": pipeline_class,
                 "scheduler": type(self._shipped).__name__,
                 "safety_checker": "on" if getattr(pipe, "safety_checker", None) is not None else "none",
-                "prompt_tokens": self.family.reads[1],
+                "prompt_tokens": family.reads[1],
                 "parameters": {n: sum(p.numel() for p in m.parameters()) for n, m in networks.items()},
-                "latent_shape": [self.family.channels, resolution // scale, resolution // scale],
+                "latent_shape": [family.channels, side, side],
                 "note": notes.note,
             },
         )
 
 
-def _load(folder: Path, files: list[str], device: torch.device, dtype: torch.dtype) -> Any:
+def _load(
+    folder: Path, files: list[str], device: torch.device, dtype: torch.dtype, absent: dict[str, None]
+) -> Any:
     from diffusers import DiffusionPipeline
 
     # Some checkpoints come in half precision alone, under names of their own.
@@ -238,7 +264,7 @@ def _load(folder: Path, files: list[str], device: torch.device, dtype: torch.dty
     try:
         with quiet():
             pipeline: Any = DiffusionPipeline.from_pretrained(
-                str(folder), use_safetensors=True, local_files_only=True, torch_dtype=dtype, variant=variant
+                str(folder), use_safetensors=True, local_files_only=True, torch_dtype=dtype, variant=variant, **absent
             ).to(device)
     except Exception as error:  # diffusers, transformers and safetensors each raise their own
         line = str(error).strip().split("\n")[0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from generators.base import Settings
@@ -31,11 +31,18 @@ class Family:
     """Samplers that fit the checkpoint's scheduler but that the pipeline cannot call."""
     options: ClassVar[dict[str, Any]] = {}
     """More arguments of the pipeline's call, whatever the image."""
+    optional: ClassVar[tuple[str, ...]] = ()
+    """Components that a checkpoint may lack."""
     conditions: Any = None
     """Of the UNet kind alone: (Text, n) to the arguments of the network for n images."""
 
     def __init__(self, pipeline: Any):
         self.pipeline = pipeline
+
+    @classmethod
+    def absent(cls, components: Collection[str]) -> dict[str, None]:
+        """What the pipeline is to be loaded without, of a checkpoint that has these components."""
+        return dict.fromkeys(name for name in cls.optional if name not in components)
 
     def encode(self, text: str | None, *, negative: bool = False) -> Text | None:
         """One text, without batch-mates.
@@ -63,7 +70,12 @@ class Family:
             unwanted: negative prompts; None is no guidance by them.
             draws: for samplers that add noise on their way.
         """
-        return self.call(noise, settings, draws, **self.guided(wanted, unwanted, settings))
+        clean = self.pipeline(
+            **self.guided(wanted, unwanted, settings), **self.options, latents=self.packed(noise),
+            height=noise.shape[-2] * self.scale, width=noise.shape[-1] * self.scale,
+            num_inference_steps=settings.steps, generator=draws, output_type="latent",
+        ).images  # fmt: skip
+        return self.unpacked(clean, noise)
 
     def guided(self, wanted: Sequence[Text], unwanted: Sequence[Text] | None, settings: Settings) -> dict[str, Any]:
         """Texts and guidance as arguments of the call."""
@@ -71,16 +83,13 @@ class Family:
             return {**stacked(wanted), "guidance_scale": 1.0}
         return {**stacked(wanted), **stacked(unwanted, "negative_"), "guidance_scale": settings.guidance}
 
-    def call(self, noise: torch.Tensor, settings: Settings, draws: list[torch.Generator], **given: Any) -> Any:
-        side = self.pixels(noise)
-        return self.pipeline(
-            **given, **self.options, latents=noise, height=side[0], width=side[1],
-            num_inference_steps=settings.steps, generator=draws, output_type="latent",
-        ).images  # fmt: skip
+    def packed(self, noise: torch.Tensor) -> torch.Tensor:
+        """Noise [n, c, h, w] as the pipeline takes it."""
+        return noise
 
-    def pixels(self, latents: torch.Tensor) -> tuple[int, int]:
-        """Height and width of the images of these latents."""
-        return int(latents.shape[-2] * self.scale), int(latents.shape[-1] * self.scale)
+    def unpacked(self, latents: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+        """What the pipeline gives, as latents [n, c, h, w] of the shape of `noise`."""
+        return latents
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
         """Images [n, 3, h, w] of clean latents, in -1..1 or a little beyond."""
