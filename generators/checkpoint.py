@@ -18,15 +18,17 @@ from generators.samplers import AS_SHIPPED, check_sampler
 
 
 class Notes(BaseModel):
-    """`auditkit.toml` of a checkpoint: how it is best sampled. The defaults suit Stable Diffusion."""
+    """`auditkit.toml` of a checkpoint: how it is best sampled. What it does not say is its family's default."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str | None = None
     """What to call it in reports."""
     sampler: str = AS_SHIPPED
-    steps: int = Field(default=30, ge=1)
-    guidance: float = Field(default=7.5, ge=0, allow_inf_nan=False)
+    steps: int | None = Field(default=None, ge=1)
+    guidance: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    resolution: int | None = Field(default=None, ge=8)
+    """Side of the images, pixels; None is what the checkpoint was trained on."""
     batch_size: int | None = Field(default=None, ge=1)
     """Images made at a time; None is chosen by resolution and device."""
     note: str = ""

@@ -127,9 +127,10 @@ def _backwards(
     """
     unet = generator.pipeline.unet
     x = latents.to(unet.dtype)
-    text = generator._encode("").expand(len(x), -1, -1)
+    text: Any = generator.encode("")
+    conditions = generator.family.conditions(text, len(x))
     for time, here, there in zip(times, angles[:-1], angles[1:], strict=True):
-        answer = unet(x, time, encoder_hidden_states=text).sample
+        answer = unet(x, time, **conditions).sample
         turn = there - here
         if prediction == "v_prediction":
             x = (x + math.sin(turn) * answer) / math.cos(turn)

@@ -1,4 +1,4 @@
-"""Latent diffusion: any diffusers text-to-image checkpoint folder, batched across prompts."""
+"""Any diffusers text-to-image checkpoint folder, batched across prompts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
@@ -15,14 +15,12 @@ from auditkit.errors import GeneratorError
 from generators.base import GeneratorInfo, Job, Settings, even_batches
 from generators.checkpoint import Notes, check_steps, quiet, read_index, read_notes
 from generators.device import pick_device
-from generators.samplers import check_sampler, make_scheduler
+from generators.families import FAMILIES, Text
+from generators.samplers import check_sampler, fitting, make_scheduler
 from generators.weights import hash_weights
 
 if TYPE_CHECKING:
     import torch
-
-KINDS = {"StableDiffusionPipeline": "latent-unet"}
-"""The pipeline classes that can be loaded, and the family each belongs to."""
 
 
 class LatentGenerator:
@@ -30,11 +28,11 @@ class LatentGenerator:
 
     The pipeline itself denoises, so an image is the one that the plain pipeline gives for that prompt and
     `torch.Generator().manual_seed(seed)`, up to the rounding of floats in a batch. What is added: each
-    distinct text is encoded once, and a batch holds different prompts, each with its own noise.
-    """
+    distinct text is encoded once, and a batch holds different prompts, each with its own noise. How a pipeline
+    is called for that, `families` says.
 
-    kinds: ClassVar[dict[str, str]] = KINDS
-    """The pipeline classes that this class loads; see generators.flow for the others."""
+    `info.details["latent_shape"]` is the shape of the noise; without an autoencoder that is the image's own.
+    """
 
     def __init__(
         self,
@@ -55,16 +53,20 @@ class LatentGenerator:
             GeneratorError: the folder is missing, is no such checkpoint, is damaged, or has no safetensors.
         """
         self.folder = folder = Path(folder)
-        pipeline_class, components = read_index(folder, self.kinds)
+        pipeline_class, components = read_index(folder, FAMILIES)
         notes = read_notes(folder)
         weights = hash_weights(folder, components)
         self._device, dtype = pick_device(device, precision)
-        self.pipeline = _load(folder, list(weights), self._device, dtype)
+        self.pipeline = _load(
+            folder, list(weights), self._device, dtype, FAMILIES[pipeline_class].absent(components)
+        )
         """The diffusers pipeline; its scheduler is replaced on each call of `generate`."""
+        self.family = FAMILIES[pipeline_class](self.pipeline)
         self._shipped = self.pipeline.scheduler
         self._fits: int | None = None
         self._warned = False
-        self._encode = lru_cache(maxsize=1024)(self._encode_once)
+        self.encode = lru_cache(maxsize=1024)(self._encode_once)
+        """(text or None, negative=False) to its `families.Text`; each distinct text is encoded once."""
         self.info = self._describe(folder, name, source, notes, weights, pipeline_class, str(dtype))
 
     def generate(
@@ -78,11 +80,20 @@ class LatentGenerator:
         for job in jobs:
             self._check_noise(job)
         scheduler = make_scheduler(settings.sampler, self._shipped)
+        if settings.sampler in self.family.refused:
+            raise GeneratorError(
+                f"the sampler '{settings.sampler}' cannot be used with this pipeline",
+                where=f"{self.info.name}: {self.info.details['pipeline']}",
+                mend=f"use one of: {', '.join(self.samplers)}",
+            )
         return self._batches(list(jobs), settings, scheduler, batch_size or self.info.batch_size)
 
-    def _batches(
-        self, jobs: list[Job], settings: Settings, scheduler: Any, size: int
-    ) -> Iterator[Image.Image]:
+    @property
+    def samplers(self) -> list[str]:
+        """The samplers that it can be sampled with."""
+        return [name for name in fitting(self._shipped) if name not in self.family.refused]
+
+    def _batches(self, jobs: list[Job], settings: Settings, scheduler: Any, size: int) -> Iterator[Image.Image]:
         for batch in even_batches(jobs, min(size, self._fits or size)):
             yield from self._fit(batch, settings, scheduler)
 
@@ -104,57 +115,57 @@ class LatentGenerator:
             # Outside the except block, which would keep the failed batch's tensors alive.
             if self._device.type == "cuda":
                 torch.cuda.empty_cache()
-            warnings.warn(
-                f"out of memory with {len(jobs)} images at a time: going on with {self._fits}", stacklevel=4
-            )
-        return [
-            image for part in even_batches(jobs, self._fits) for image in self._fit(part, settings, scheduler)
-        ]
+            warnings.warn(f"out of memory with {len(jobs)} images at a time: going on with {self._fits}", stacklevel=4)
+        return [image for part in even_batches(jobs, self._fits) for image in self._fit(part, settings, scheduler)]
 
     def _make(self, jobs: list[Job], settings: Settings, scheduler: Any) -> list[Image.Image]:
+        return self._decode(self._denoise(jobs, settings, scheduler))
+
+    def _denoise(self, jobs: list[Job], settings: Settings, scheduler: Any) -> torch.Tensor:
+        """Clean latents [n, c, h, w] on the device."""
         import torch
 
-        side, guided = self.info.resolution, settings.guidance > 1
         with torch.inference_mode():
-            embeds = {"prompt_embeds": torch.cat([self._encode(job.prompt) for job in jobs])}
-            if guided:
-                embeds["negative_prompt_embeds"] = torch.cat(
-                    [self._encode(job.negative or "") for job in jobs]
-                )
+            wanted: list[Any] = [self.encode(job.prompt) for job in jobs]
+            unwanted: list[Any] = [None] * len(jobs)
+            if settings.guidance > 1:
+                unwanted = [self.encode(job.negative, negative=True) for job in jobs]
             # One for each image, on the CPU: the noise depends on neither the batch nor the device.
             draws = [torch.Generator().manual_seed(job.seed) for job in jobs]
-            self.pipeline.scheduler = scheduler
-            pixels = self.pipeline(
-                **embeds,
-                latents=self._noise(jobs, draws, embeds["prompt_embeds"].dtype),
-                height=side,
-                width=side,
-                num_inference_steps=settings.steps,
-                guidance_scale=settings.guidance if guided else 1.0,
-                generator=draws,
-                output_type="pt",
-            ).images
-            pixels = (pixels.float() * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
-        return [Image.fromarray(each) for each in pixels]
+            noise = self._noise(jobs, draws, self.family.noise_dtype(wanted[0]))
+            latents: list[Any] = [None] * len(jobs)
+            for guided in (True, False):
+                part = [i for i, text in enumerate(unwanted) if (text is not None) is guided]
+                if not part:
+                    continue
+                self.pipeline.scheduler = scheduler
+                texts, negatives = [wanted[i] for i in part], [unwanted[i] for i in part] if guided else None
+                made = self.family.denoise(texts, negatives, noise[part], settings, [draws[i] for i in part])
+                for i, latent in zip(part, made, strict=True):
+                    latents[i] = latent
+            return torch.stack(latents)
 
-    def _noise(self, jobs: list[Job], draws: list[torch.Generator], dtype: torch.dtype) -> torch.Tensor | None:
-        """Initial noise [n, c, h, w] where a job brings its own; None leaves it to the pipeline.
+    def _decode(self, latents: torch.Tensor) -> list[Image.Image]:
+        """Images of clean latents [n, c, h, w]."""
+        import torch
 
-        Every generator is drawn from as the pipeline would, so that a job without noise gets the pipeline's own bits
-        and a sampler that adds noise on its way does not go over the initial noise again.
+        with torch.inference_mode():
+            pixels = (self.family.decode(latents).float() / 2 + 0.5).clamp(0, 1)
+            arrays = (pixels * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+        return [Image.fromarray(each) for each in arrays]
+
+    def _noise(self, jobs: list[Job], draws: list[torch.Generator], dtype: torch.dtype) -> torch.Tensor:
+        """Initial noise [n, c, h, w] on the CPU: the jobs' own, or drawn as the pipeline would.
+
+        Every generator is drawn from, so that a sampler that adds noise on its way does not go over the initial noise
+        again where a job brings its own.
         """
         import torch
 
-        if all(job.noise is None for job in jobs):
-            return None
-        shape = self.info.details["latent_shape"]
-        return torch.cat(
-            [
-                drawn if job.noise is None else torch.from_numpy(np.array(job.noise)).to(dtype)[None]
-                for job, draw in zip(jobs, draws, strict=True)
-                for drawn in [torch.randn([1, *shape], generator=draw, dtype=dtype)]
-            ]
-        )
+        shape = [1, *self.info.details["latent_shape"]]
+        drawn = [torch.randn(shape, generator=draw, dtype=dtype) for draw in draws]
+        given = [None if job.noise is None else torch.from_numpy(np.array(job.noise)).to(dtype)[None] for job in jobs]
+        return torch.cat([own if mine is None else mine for own, mine in zip(drawn, given, strict=True)])
 
     def _check_noise(self, job: Job) -> None:
         if job.noise is None:
@@ -168,19 +179,20 @@ class LatentGenerator:
                 mend=f"give float32 of shape {list(shape)}, or none",
             )
 
-    def _encode_once(self, text: str) -> torch.Tensor:
-        """The text's embedding, [1, tokens, d]. One text at a time, so that it has no batch-mates."""
-        with quiet():
-            embeds: torch.Tensor = self.pipeline.encode_prompt(text, self._device, 1, False)[0]
-        self._check_length(text)
-        return embeds
+    def _encode_once(self, text: str | None, *, negative: bool = False) -> Text | None:
+        import torch
+
+        with quiet(), torch.inference_mode():
+            encoded = self.family.encode(text, negative=negative)
+        if text:
+            self._check_length(text)
+        return encoded
 
     def _check_length(self, text: str) -> None:
         """Warn, once, where the end of a prompt is not seen."""
-        tokenizer = self.pipeline.tokenizer
+        tokenizer, limit = self.family.reads
         with quiet():
             ids = tokenizer(text).input_ids
-        limit = tokenizer.model_max_length
         if len(ids) > limit and not self._warned:
             self._warned = True
             kept = tokenizer.decode(ids[: limit - 1], skip_special_tokens=True)
@@ -189,12 +201,6 @@ class LatentGenerator:
                 f"of '{text}' it sees '{kept}' (said once, it may hold for other prompts)",
                 stacklevel=7,
             )
-
-    def _noise_shape(self) -> tuple[int, list[int]]:
-        """(side of the images in pixels, shape [c, h, w] of the initial noise of one)."""
-        config = self.pipeline.unet.config
-        side = config.sample_size if isinstance(config.sample_size, int) else max(config.sample_size)
-        return side * self.pipeline.vae_scale_factor, [config.in_channels, side, side]
 
     def _describe(
         self,
@@ -208,18 +214,29 @@ class LatentGenerator:
     ) -> GeneratorInfo:
         from generators.bundled.planted import read_planted
 
-        pipe = self.pipeline
-        resolution, shape = self._noise_shape()
+        pipe, family = self.pipeline, self.family
+        resolution = notes.resolution or family.side
+        if notes.resolution and resolution % family.multiple:
+            raise GeneratorError(
+                f"the side of an image must be a multiple of {family.multiple} pixels",
+                where=f"{folder / 'auditkit.toml'}: resolution = {resolution}",
+                mend=f"write {-(-resolution // family.multiple) * family.multiple}",
+            )
+        side = resolution // family.scale
         if getattr(pipe, "vae", None) is not None and (resolution >= 512 or self._device.type == "cpu"):
             pipe.vae.enable_slicing()  # a batch at once overflows the memory of a GPU, the cache of a CPU
         planted = folder / "planted.toml"
         networks = {n: m for n, m in pipe.components.items() if hasattr(m, "parameters")}
         return GeneratorInfo(
             name=name or notes.name or folder.resolve().name,
-            kind=self.kinds[pipeline_class],
+            kind=family.kind,
             source=source or f"path:{folder}",
             resolution=resolution,
-            defaults=Settings(notes.sampler, notes.steps, notes.guidance),
+            defaults=Settings(
+                notes.sampler,
+                family.steps if notes.steps is None else notes.steps,
+                family.guidance if notes.guidance is None else notes.guidance,
+            ),
             weights=weights,
             planted=read_planted(planted) if planted.is_file() else None,
             device=str(self._device),
@@ -229,15 +246,17 @@ class LatentGenerator:
                 "pipeline": pipeline_class,
                 "scheduler": type(self._shipped).__name__,
                 "safety_checker": "on" if getattr(pipe, "safety_checker", None) is not None else "none",
-                "prompt_tokens": pipe.tokenizer.model_max_length,
+                "prompt_tokens": family.reads[1],
                 "parameters": {n: sum(p.numel() for p in m.parameters()) for n, m in networks.items()},
-                "latent_shape": shape,
+                "latent_shape": [family.channels, side, side],
                 "note": notes.note,
             },
         )
 
 
-def _load(folder: Path, files: list[str], device: torch.device, dtype: torch.dtype) -> Any:
+def _load(
+    folder: Path, files: list[str], device: torch.device, dtype: torch.dtype, absent: dict[str, None]
+) -> Any:
     from diffusers import DiffusionPipeline
 
     # Some checkpoints come in half precision alone, under names of their own.
@@ -245,7 +264,7 @@ def _load(folder: Path, files: list[str], device: torch.device, dtype: torch.dty
     try:
         with quiet():
             pipeline: Any = DiffusionPipeline.from_pretrained(
-                str(folder), use_safetensors=True, local_files_only=True, torch_dtype=dtype, variant=variant
+                str(folder), use_safetensors=True, local_files_only=True, torch_dtype=dtype, variant=variant, **absent
             ).to(device)
     except Exception as error:  # diffusers, transformers and safetensors each raise their own
         line = str(error).strip().split("\n")[0]

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from auditkit import registry
 from auditkit.errors import GeneratorError
 from generators.base import Generator
-from generators.checkpoint import read_index
 
 if TYPE_CHECKING:
     from generators.latent import LatentGenerator
@@ -57,12 +56,9 @@ def open_checkpoint(folder: Path, **options: Any) -> LatentGenerator:
     Raises:
         GeneratorError: no such folder, no checkpoint, or a pipeline class that cannot be loaded.
     """
-    from generators.flow import FlowGenerator
     from generators.latent import LatentGenerator
 
-    kinds = (LatentGenerator, FlowGenerator)
-    pipeline_class, _ = read_index(folder, [name for kind in kinds for name in kind.kinds])
-    return next(kind for kind in kinds if pipeline_class in kind.kinds)(folder, **options)
+    return LatentGenerator(folder, **options)
 
 
 def _snapshot(name: str, allow_network: bool) -> Path:

@@ -21,7 +21,8 @@ from auditkit.watermark.keys import Key
 from auditkit.watermark.payload import SHORT_WORD, Payload
 from generators.base import Job
 from generators.checkpoint import read_index, read_notes
-from generators.latent import KINDS, LatentGenerator
+from generators.families import FAMILIES
+from generators.latent import LatentGenerator
 from generators.training import loop
 from generators.weights import HASHES, hash_weights
 
@@ -226,7 +227,7 @@ def _write(source: Path, draft: Path, weights: dict[str, Tensor], name: str, key
     said = f"{notes.note} Its decoder marks every image with the key {key.id}.".strip()
     (draft / "auditkit.toml").write_text(to_toml(kept | {"name": name, "note": said}), encoding="utf-8")
     (draft / HASHES).unlink(missing_ok=True)
-    hashes = hash_weights(draft, read_index(draft, KINDS)[1])
+    hashes = hash_weights(draft, read_index(draft, FAMILIES)[1])
     (draft / HASHES).write_text(json.dumps(hashes, indent=2) + "\n", encoding="utf-8")
 
 

@@ -42,7 +42,12 @@ def fitting(shipped: Any) -> list[str]:
     """Those for a checkpoint whose own scheduler is `shipped`."""
     if "num_train_timesteps" not in shipped.config:
         return [AS_SHIPPED]
-    return [AS_SHIPPED, *(_SAMPLERS if "beta_schedule" in shipped.config else _FLOW)]
+    return [AS_SHIPPED, *(_FLOW if _flows(shipped) else _SAMPLERS)]
+
+
+def _flows(shipped: Any) -> bool:
+    """Was the checkpoint trained by flow matching? Sana's are, and ship a solver that has a beta schedule besides."""
+    return "beta_schedule" not in shipped.config or bool(shipped.config.get("use_flow_sigmas"))
 
 
 def make_scheduler(name: str, shipped: Any) -> Any:
@@ -66,6 +71,8 @@ def make_scheduler(name: str, shipped: Any) -> Any:
             mend=f"use one of: {', '.join(fitting(shipped))}",
         )
     scheduler, changes = (_SAMPLERS | _FLOW)[name]
+    if name in _FLOW and shipped.config.get("flow_shift") is not None:
+        changes = changes | {"shift": shipped.config.flow_shift}
     return getattr(diffusers, scheduler).from_config(shipped.config, **changes)
 
 

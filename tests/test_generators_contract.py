@@ -1,10 +1,10 @@
-"""What every generator keeps to; runs over the registered ones and over a random checkpoint."""
+"""What every generator keeps to; runs over the registered ones and over a random checkpoint of every pipeline class."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from tiny_checkpoints import tiny_sd_checkpoint
+from tiny_checkpoints import CHECKPOINTS
 
 from auditkit import registry
 from auditkit.images import encode_png
@@ -14,14 +14,15 @@ from generators.load import load_generator
 JOBS = [
     Job("a portrait of a judge", 1),
     Job("a portrait of a pilot", 2),
-    Job("a portrait of a judge", 3, "dark"),
+    Job("a portrait of a judge", 3, "a drawing of a teacher"),
 ]
 
 
-@pytest.fixture(scope="module", params=["tiny", *registry.names("generators")])
+@pytest.fixture(scope="module", params=[*CHECKPOINTS, *registry.names("generators")])
 def generator(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Generator:
-    if request.param == "tiny":
-        return load_generator(str(tiny_sd_checkpoint(tmp_path_factory.mktemp("tiny"))), device="cpu")
+    if request.param in CHECKPOINTS:
+        folder = CHECKPOINTS[request.param](tmp_path_factory.mktemp("tiny") / request.param)
+        return load_generator(f"path:{folder}", device="cpu")
     return load_generator(request.param, device="cpu")
 
 
@@ -57,8 +58,15 @@ def test_an_image_does_not_depend_on_its_batch_or_place(generator: Generator, se
         assert _largest_difference(a, b) <= 2
 
 
-def test_another_seed_gives_another_image(generator: Generator, settings: Settings) -> None:
-    a, b = generator.generate([Job("a judge", 1), Job("a judge", 2)], settings)
+@pytest.mark.parametrize(
+    "other", [Job(JOBS[2].prompt, 4, JOBS[2].negative), Job("a picture of a pilot", 3, JOBS[2].negative),
+              Job(JOBS[2].prompt, 3)],
+    ids=["seed", "prompt", "negative prompt"],
+)  # fmt: skip
+def test_seed_prompt_and_negative_prompt_each_change_the_image(
+    generator: Generator, settings: Settings, other: Job
+) -> None:
+    a, b = generator.generate([JOBS[2], other], settings)
     assert _largest_difference(a, b) > 2
 
 

@@ -271,18 +271,17 @@ def _edit_index(folder: Path, **changes: Any) -> None:
 
 
 def _memory_for(images: int, generator: LatentGenerator, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Let the pipeline fail as a full GPU does when it gets more images; returns the sizes asked for."""
+    """Let denoising fail as a full GPU does when it gets more images; returns the sizes asked for."""
     sizes: list[int] = []
-    pipeline = generator.pipeline
+    denoise = generator.family.denoise
 
-    def limited(**kwargs: Any) -> Any:
-        sizes.append(len(kwargs["generator"]))
+    def limited(wanted: Any, *rest: Any) -> torch.Tensor:
+        sizes.append(len(wanted))
         if sizes[-1] > images:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return pipeline(**kwargs)
+        return denoise(wanted, *rest)
 
-    limited.tokenizer, limited.encode_prompt = pipeline.tokenizer, pipeline.encode_prompt  # type: ignore[attr-defined]
-    monkeypatch.setattr(generator, "pipeline", limited)
+    monkeypatch.setattr(generator.family, "denoise", limited)
     return sizes
 
 
