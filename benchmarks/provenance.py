@@ -2,7 +2,7 @@
 
     python -m benchmarks.provenance fuzz --files 20000            # no crash, no false 'trusted'
     python -m benchmarks.provenance recover --photographs FOLDER  # exact and soft recovery, false matches
-    python -m benchmarks.provenance speed                         # uploads a second, memory over 10,000 files
+    python -m benchmarks.provenance speed                         # uploads a second, memory, a scan, sizes
 
 `python -m benchmarks.photographs FOLDER` makes the photographs. Everything is seeded.
 """
@@ -21,6 +21,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from auditkit.provenance.inspection import Inspector, Settings
 from auditkit.provenance.manifest import Claim
 from auditkit.provenance.pki import make_pki
 from auditkit.provenance.publishing import Marker, Publisher
+from auditkit.provenance.scanning import scan
 from auditkit.provenance.signing import sign_bytes
 from auditkit.provenance.verdict import VERDICTS, judge
 from auditkit.stats.intervals import clopper_pearson
@@ -42,6 +44,8 @@ FORMATS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
+SCANNED = 2_000
+"""Files of the scan that is timed."""
 STRANGERS = 40_000
 """Uploads of other pictures, most of them random parts of some: enough for none found to bound the rate by 1e-4."""
 
@@ -79,7 +83,7 @@ def fuzz(signer: Credentials, root: str, files: int, seed: int) -> None:
     }
     counts: dict[tuple[str, str], Counter[str]] = {}
     wrong, benign = list[tuple[str, str, int]](), list[tuple[str, str, int]]()
-    slowest, plain, began = 0.0, 0, time.perf_counter()
+    slowest, plain, began = 0.0, Counter[str](), time.perf_counter()
     for number in range(files):
         name = list(FORMATS)[number % 3]
         original, other = rng.sample(signed[name], 2)
@@ -92,13 +96,16 @@ def fuzz(signer: Credentials, root: str, files: int, seed: int) -> None:
         verdict = judge(report)
         slowest = max(slowest, time.perf_counter() - start)
         assert verdict.verdict in VERDICTS
-        plain += report.state == "Trusted"
+        plain[kind] += report.state == "Trusted"
         counts.setdefault((name, kind), Counter())[verdict.verdict] += 1
         if verdict.verdict == "trusted":
             (benign if _same(original, data, root) else wrong).append((name, kind, number))
     seconds = time.perf_counter() - began
     print(f"{files:,} mutated files in {seconds:.0f} s; no exception; slowest {1000 * slowest:.0f} ms")
-    print(f"the reader alone says 'Trusted' of {plain:,} of them ({plain / files:.1%})")
+    alone, flipped = plain.total(), sum(seen.total() for (_, kind), seen in counts.items() if kind == "manifest bits")
+    print(f"the reader alone says 'Trusted' of {alone:,} of them ({alone / files:.1%})")
+    print(f"and of {plain['manifest bits']:,} of {flipped:,} whose manifest has one flipped bit "
+          f"({plain['manifest bits'] / max(1, flipped):.1%})")  # fmt: skip
     print(f"'trusted' with other pixels or another manifest: {len(wrong)} {wrong[:5]}")
     print(f"'trusted' with other bytes, but the same pixels and manifest: {len(benign)} {benign[:5]}\n")
     print(f"{'format':<7}{'mutation':<18}{'files':>7}  verdicts")
@@ -293,7 +300,7 @@ def _tiles(image: Image.Image, side: int) -> list[Image.Image]:
 
 
 def speed(signer: Credentials, root: Path, home: Path, files: int) -> None:
-    """Uploads a second of one process for 1 MP images, the parts apart, and memory over many files."""
+    """Uploads a second of one process for 1 MP images, the parts apart, memory over many files, and `other_costs`."""
     from skimage import data
 
     image = Image.fromarray(data.coffee()).resize((1024, 1024))
@@ -315,8 +322,8 @@ def speed(signer: Credentials, root: Path, home: Path, files: int) -> None:
             took = _median_ms(call)
             told.append(f"{part} {took:.1f} ms ({1000 / took:.0f}/s)")
         print(f"{name:<5} 1 MP, {len(made.data):>9,} bytes: " + "; ".join(told))
-    looking = Inspector(Settings(trust=(str(root),), keys="", store="", banks=()))
-    path = home / "a.jpeg"
+    without = Settings(trust=(str(root),), keys="", store="", banks=())
+    looking, path = Inspector(without), home / "a.jpeg"
     marks, began = [], time.perf_counter()
     for number in range(files):
         looking.inspect(path)
@@ -325,6 +332,30 @@ def speed(signer: Credentials, root: Path, home: Path, files: int) -> None:
     took = time.perf_counter() - began
     print(f"\n{files:,} signed 1 MP JPEG in one process: {files / took:.0f}/s; peak memory after each tenth, MiB: "
           + " ".join(f"{each:.0f}" for each in marks))  # fmt: skip
+    other_costs(signer, path, without)
+
+
+def other_costs(signer: Credentials, path: Path, without: Settings) -> None:
+    """A scan of many files, what a watermark key adds, and what a signature by a command adds."""
+    from auditkit.watermark import keys
+
+    folder = path.parent / "uploads"
+    folder.mkdir()
+    for number in range(SCANNED):
+        (folder / f"{number}.jpeg").hardlink_to(path)
+    done = scan(folder, folder.with_suffix(".parquet"), settings=without, workers=2)
+    print(f"scan with two workers: {done.made:,} such JPEG in {done.seconds:.1f} s, start included")
+    keys.create()
+    for words, settings in (("spread and codec, turned and cropped marks too", replace(without, keys=None)),
+                            ("--scheme spread --no-search", replace(without, keys=None, schemes=("spread",),
+                                                                    search=False))):  # fmt: skip
+        marking = Inspector(settings)
+        took = _median_ms(lambda marking=marking: marking.inspect(path), repeats=10)
+        print(f"with one watermark key, {words}: {took:.0f} ms a JPEG")
+    elsewhere = replace(signer, private=None)  # as with --sign-with: the library asks us for each signature
+    bare, claim = containers.strip(path.read_bytes()), Claim("a", "trainedAlgorithmicMedia")
+    sizes = [len(sign_bytes(bare, claim, each).manifest) for each in (signer, elsewhere)]
+    print(f"a manifest has {sizes[0]:,} bytes signed with a key file, {sizes[1]:,} by a command")
 
 
 def _median_ms(call: Callable[[], object], repeats: int = 40) -> float:
