@@ -62,9 +62,7 @@ def resolve_spec(
 
     loaded = spec if isinstance(spec, RunSpec) else load_spec(spec)
     given = {key: value for key, value in {"generator": generator, **changes}.items() if value is not None}
-    return RunSpec.from_dict(
-        {**loaded.as_passed, **given}, where=f"the spec '{loaded.name}' with the options given"
-    )
+    return RunSpec.from_dict({**loaded.as_passed, **given}, where=f"the spec '{loaded.name}' with the options given")
 
 
 def generate(
@@ -416,9 +414,7 @@ def grouping(run: Run) -> str:
     if run.spec is not None and run.spec.by:
         return run.spec.by
     if not run.axes:
-        raise RunError(
-            "the run has no axis to group by", where=run.path, mend="import it with an axis column"
-        )
+        raise RunError("the run has no axis to group by", where=run.path, mend="import it with an axis column")
     return run.axes[0]
 
 

@@ -80,9 +80,7 @@ def chromium() -> str | None:
 def _python() -> Iterator[Check]:
     ok = sys.version_info[:2] >= OLDEST
     mend = None if ok else f"install Python {'.'.join(map(str, OLDEST))} or later"
-    yield Check(
-        "python", ok, f"{platform.python_version()} on {platform.system()} {platform.machine()}", mend
-    )
+    yield Check("python", ok, f"{platform.python_version()} on {platform.system()} {platform.machine()}", mend)
 
 
 def _packages() -> Iterator[Check]:
@@ -133,9 +131,7 @@ def _encoders() -> Iterator[Check]:
     yield Check("encoder personas-clip", True, f"weights whole, {encoder.dim} dimensions")
     for name in ("gender", "skin_tone", "occupation"):
         held = load_calibration(encoder, attribute(name).name)
-        found = (
-            "absent: corrected shares will be 'uncalibrated'" if held is None else f"{held.n_images} images"
-        )
+        found = "absent: corrected shares will be 'uncalibrated'" if held is None else f"{held.n_images} images"
         mend = "auditkit train clip --help" if held is None else None
         yield Check(f"calibration {name}", held is not None, found, mend, essential=name != "occupation")
 

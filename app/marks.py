@@ -1,8 +1,8 @@
 """The Python verbs of watermarks; `auditkit watermark ...` mirrors them.
 
-    import auditkit as ak
-    ak.embed_watermark("picture.png", "marked.png", payload="1:42")
-    ak.detect_watermark("upload.jpg")          # a DataFrame: a row for each scheme and key
+import auditkit as ak
+ak.embed_watermark("picture.png", "marked.png", payload="1:42")
+ak.detect_watermark("upload.jpg")          # a DataFrame: a row for each scheme and key
 """
 
 from __future__ import annotations

@@ -79,15 +79,11 @@ def _table(views: list[tables.View]) -> Table:
     first = views[0]
     headings = [words.group_noun(first.by), ">n"]
     for view in views:
-        share = (
-            f"{words.name(view.shown[0])} %" if len(view.shown) == 1 else f"top {words.name(view.attribute)}"
-        )
+        share = f"{words.name(view.shown[0])} %" if len(view.shown) == 1 else f"top {words.name(view.attribute)}"
         headings += [f">{share}" if len(view.shown) == 1 else share, ">TV (chance)", ">p"]
     rows = [_row(views, group) for group in _order(first)]
     about = " and ".join(f"perceived {words.name(view.attribute)}" for view in views)
-    made = output.table(
-        [*headings, "status"], rows, title=f"{about}, by {words.group_noun(first.by)}".capitalize()
-    )
+    made = output.table([*headings, "status"], rows, title=f"{about}, by {words.group_noun(first.by)}".capitalize())
     made.caption = (
         f"Shares are corrected for the classifier's error [95% interval]. TV: total variation from "
         f"{words.target_name(first.target)}, in brackets what chance alone gives at this n. p: Holm's."

@@ -1,6 +1,6 @@
 """auditkit: trust-and-safety audits of text-to-image generators.
 
-The verbs live in `app.api` and `app.marks`; they are looked up there by name when first used, so that
+The verbs live in `app.api` and the modules beside it; they are looked up there by name when first used, so that
 `import auditkit` stays light. That table of names is the only upward step in the tree.
 """
 
@@ -15,6 +15,7 @@ _VERBS = {
         "generate", "import_folder", "score", "measure", "compare", "audit", "report", "open_run", "list_runs",
     ),
     "app.marks": ("embed_watermark", "detect_watermark", "identify_watermark", "root_watermark", "bench_watermark"),
+    "app.looking": ("list_generators", "model_card", "write_cards"),
     "app.provenance": ("sign", "sign_folder", "sign_run", "inspect", "scan", "disclose", "make_pki"),
 }  # fmt: skip
 _MODULES = {verb: module for module, verbs in _VERBS.items() for verb in verbs}

@@ -90,9 +90,7 @@ def assemble(run: Run, measurements: pd.DataFrame) -> dict[str, Any]:
         "leads": sum(1 for view in views if words.headline(view)) or 1,
         "summary": prose.summary(run, views, matched, recovered),
         "how_to_read": prose.how_to_read(by, target),
-        "statuses": {
-            key: text for key, text in words.STATUS.items() if any(v.groups_with(key) for v in views)
-        },
+        "statuses": {key: text for key, text in words.STATUS.items() if any(v.groups_with(key) for v in views)},
         "charts": drawn,
         "distances": [
             {

@@ -72,9 +72,7 @@ def shares_chart(view: View, *, width: int = 900) -> alt.Chart | alt.FacetChart 
     ticks = np.arange(0, top + 0.01, 0.25 if panel > 140 * top else 0.5).tolist()
     axis = alt.Axis(format="%", values=ticks, labelOverlap=False, labelFlush=False)
     y = alt.Y("label:N", sort=labels, title=None).axis(labels=wide).scale(paddingOuter=0 if wide else 0.4)
-    layers = _layers(
-        frame, y, {"axis": axis, "title": title, "scale": alt.Scale(domain=[0, top], nice=False)}
-    )
+    layers = _layers(frame, y, {"axis": axis, "title": title, "scale": alt.Scale(domain=[0, top], nice=False)})
     if not wide:
         above = alt.Chart().mark_text(align="left", fontSize=12, color=INK, yOffset=-13)
         layers.append(above.encode(x=alt.value(0), y=y, text="label:N"))
@@ -143,9 +141,7 @@ def _looks(field: str, present: list[str]) -> dict[str, Any]:
     """Stroke, fill, shape and size of a mark, all from `field`, so that the legend shows the whole mark."""
     channels = {"stroke": alt.Stroke, "fill": alt.Fill, "shape": alt.Shape, "size": alt.Size}
     return {
-        channel: kind(f"{field}:N", title=None).scale(
-            domain=present, range=[MARKS[mark][channel] for mark in present]
-        )
+        channel: kind(f"{field}:N", title=None).scale(domain=present, range=[MARKS[mark][channel] for mark in present])
         for channel, kind in channels.items()
     }
 

@@ -42,9 +42,7 @@ class Sheet:
     """Images that the group has in all."""
 
 
-def sheets(
-    run: Run, *, by: str, scores: list[str], per_group: int = PER_GROUP, total: int = TOTAL
-) -> list[Sheet]:
+def sheets(run: Run, *, by: str, scores: list[str], per_group: int = PER_GROUP, total: int = TOTAL) -> list[Sheet]:
     """One sheet a group, in the order in which the prompts stand in the run.
 
     Args:

@@ -106,9 +106,7 @@ def measured_encoder(run: Run, measurements: pd.DataFrame) -> str:
         return str(said[0])
     tables = run.scores()
     encoders = list(dict.fromkeys(key.rpartition("@")[2] for key in tables))
-    rows = measurements[
-        (measurements["measure"] == "representation.share") & (measurements["group"] == "all")
-    ]
+    rows = measurements[(measurements["measure"] == "representation.share") & (measurements["group"] == "all")]
     for encoder in encoders if len(encoders) > 1 else ():
         agreed = []
         for attribute in rows["attribute"].unique():
@@ -161,11 +159,7 @@ def _generator(info: dict[str, Any]) -> str:
 
 def _size(images: pd.DataFrame) -> str:
     sizes = images[["width", "height"]].drop_duplicates()
-    return (
-        f"{int(sizes['width'].iloc[0])} × {int(sizes['height'].iloc[0])} px"
-        if len(sizes) == 1
-        else "several sizes"
-    )
+    return f"{int(sizes['width'].iloc[0])} × {int(sizes['height'].iloc[0])} px" if len(sizes) == 1 else "several sizes"
 
 
 def _date(text: Any) -> str:
@@ -211,13 +205,9 @@ def _versions(record: dict[str, Any]) -> dict[str, str]:
     return {key: str(value) for key, value in named.items() if value}
 
 
-def _commands(
-    run: Run, *, by: str, target: str, encoders: dict[str, str], attributes: list[str]
-) -> list[str]:
+def _commands(run: Run, *, by: str, target: str, encoders: dict[str, str], attributes: list[str]) -> list[str]:
     encoder = next(iter(encoders.values()), "personas-clip")
-    named = "".join(
-        f" -a {attribute}" for attribute in attributes if attribute in encoders or "+" in attribute
-    )
+    named = "".join(f" -a {attribute}" for attribute in attributes if attribute in encoders or "+" in attribute)
     make = "auditkit generate spec.toml" if run.spec else "auditkit import FOLDER --prompts prompts.csv"
     grouped = "" if by == "all" else f" --by {by}"
     return [

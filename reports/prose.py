@@ -54,10 +54,7 @@ def summary(run: Run, views: list[View], matched: list[str], recovered: list[str
     paragraphs = [
         *(words.headline(view) for view in views),
         words.silences(single),
-        *(
-            list(chain.from_iterable(map(part, single)))
-            for part in (words.uncorrected, words.not_proof, words.overall)
-        ),
+        *(list(chain.from_iterable(map(part, single))) for part in (words.uncorrected, words.not_proof, words.overall)),
         [looked_at, *matched],
         recovered,
     ]
@@ -79,9 +76,7 @@ def key_figures(views: list[View], recoverable: list[View]) -> list[dict[str, st
             text = f"of all images perceived as {words.name(row['category'])}"
             low_high = words.interval(row["low"], row["high"])
             out.append({"number": words.percent(row["corrected"]), "words": f"{text} {low_high}"})
-    covered = [
-        view.shares[view.shares["category"].isin(view.shown)]["covered"].dropna() for view in recoverable
-    ]
+    covered = [view.shares[view.shares["category"].isin(view.shown)]["covered"].dropna() for view in recoverable]
     if cells := sum(map(len, covered)):
         text = f"of {words.plural(cells, 'interval')} cover the planted share"
         out.append({"number": str(sum(int(one.sum()) for one in covered)), "words": text})

@@ -140,20 +140,14 @@ def view(
         target=references[0] if references else "uniform",
         categories=list(dict.fromkeys(table["category"])),
         shares=table,
-        unknown=unknown.set_axis(["group", "n_images", "share", "low", "high"], axis=1).reset_index(
-            drop=True
-        ),
+        unknown=unknown.set_axis(["group", "n_images", "share", "low", "high"], axis=1).reset_index(drop=True),
         distances=distances(measurements, attribute, by=by),
         whole=shares(measurements, attribute, by=WHOLE),
-        mean_distance=distances(measurements, attribute, by=WHOLE, measure="mean_distance").dropna(
-            subset="distance"
-        ),
+        mean_distance=distances(measurements, attribute, by=WHOLE, measure="mean_distance").dropna(subset="distance"),
     )
 
 
-def shares(
-    measurements: pd.DataFrame, attribute: str, *, by: str, planted: pd.DataFrame | None = None
-) -> pd.DataFrame:
+def shares(measurements: pd.DataFrame, attribute: str, *, by: str, planted: pd.DataFrame | None = None) -> pd.DataFrame:
     """Shares of each class in each group.
 
     Returns:
@@ -190,9 +184,7 @@ def shares(
     return table
 
 
-def distances(
-    measurements: pd.DataFrame, attribute: str, *, by: str, measure: str = "distance"
-) -> pd.DataFrame:
+def distances(measurements: pd.DataFrame, attribute: str, *, by: str, measure: str = "distance") -> pd.DataFrame:
     """Total variation between each group and its target, farthest first.
 
     Returns:
@@ -218,9 +210,7 @@ def rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 def fidelity(measurements: pd.DataFrame, *, by: str) -> pd.DataFrame:
     """Share of images that show what the prompt asked for: `group`, `n_images`, `share`, `low`, `high`."""
-    rows = measurements[
-        (measurements["measure"] == "representation.fidelity") & (measurements["group_by"] == by)
-    ]
+    rows = measurements[(measurements["measure"] == "representation.fidelity") & (measurements["group_by"] == by)]
     names = {"estimate": "share", "ci_low": "low", "ci_high": "high"}
     return rows[["group", "n_images", *names]].rename(columns=names).reset_index(drop=True)
 

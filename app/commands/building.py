@@ -44,9 +44,7 @@ class Training(TyperGroup):
 def register(app: typer.Typer) -> None:
     """Mount this theme's verbs."""
     panel = "Rebuild what is bundled"
-    corpus = typer.Typer(
-        help="The persona corpus that the bundled models are trained on.", no_args_is_help=True
-    )
+    corpus = typer.Typer(help="The persona corpus that the bundled models are trained on.", no_args_is_help=True)
     corpus.callback(epilog="Example: auditkit corpus build --out corpus/")(_nothing)
     corpus.command("build", epilog="Example: auditkit corpus build --out corpus/")(verb(build))
     app.add_typer(corpus, name="corpus", rich_help_panel=panel)
@@ -57,9 +55,7 @@ def register(app: typer.Typer) -> None:
 
 
 def build(
-    out: Annotated[Path, typer.Option("--out", "-o", help="Where to write images and labels.")] = Path(
-        "corpus"
-    ),
+    out: Annotated[Path, typer.Option("--out", "-o", help="Where to write images and labels.")] = Path("corpus"),
     sources: Annotated[Path | None, typer.Option(help="The folder of the npm packages.")] = None,
     size: Annotated[int, typer.Option(min=16, max=1024, help="Pixels a side of each drawing.")] = 120,
 ) -> Answer:
@@ -68,9 +64,7 @@ def build(
 
     with output.progress_bar("corpus", True) as progress:
         made = make(out, sources=sources, size=size, progress=progress)
-    return Answer(
-        {"out": out, "made": made}, lambda: output.console().print(f"Corpus: {out}", soft_wrap=True)
-    )
+    return Answer({"out": out, "made": made}, lambda: output.console().print(f"Corpus: {out}", soft_wrap=True))
 
 
 def _nothing() -> None:

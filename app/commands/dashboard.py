@@ -36,16 +36,14 @@ FLAGS = {
 
 def register(app: typer.Typer) -> None:
     """Mount the verb."""
-    app.command(
-        "dashboard", rich_help_panel="Look around", epilog="Example: auditkit dashboard --runs runs/"
-    )(verb(dashboard))
+    app.command("dashboard", rich_help_panel="Look around", epilog="Example: auditkit dashboard --runs runs/")(
+        verb(dashboard)
+    )
 
 
 def dashboard(
     runs: RunsOption = api.RUNS,
-    port: Annotated[
-        int | None, typer.Option(min=1, max=65535, help="8501 or the next free one by default.")
-    ] = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="8501 or the next free one by default.")] = None,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open a browser on it.")] = True,
     address: Annotated[str, typer.Option(help="An address of this machine's loopback.")] = "127.0.0.1",
 ) -> Answer:
@@ -95,9 +93,7 @@ def _free_port(address: str, wanted: int | None) -> int:
             except OSError:
                 continue
             return port
-    raise AuditkitError(
-        "the port is taken", where=f"{address}:{wanted or FIRST_PORT}", mend="name another with --port"
-    )
+    raise AuditkitError("the port is taken", where=f"{address}:{wanted or FIRST_PORT}", mend="name another with --port")
 
 
 def _serve(arguments: list[str]) -> int:

@@ -17,9 +17,7 @@ def register(app: typer.Typer) -> None:
     panel = "Keep"
     app.command("runs", rich_help_panel=panel, epilog="Example: auditkit runs")(verb(runs))
     app.command("seal", rich_help_panel=panel, epilog="Example: auditkit seal latest")(verb(seal))
-    app.command("verify-run", rich_help_panel=panel, epilog="Example: auditkit verify-run latest")(
-        verb(verify_run)
-    )
+    app.command("verify-run", rich_help_panel=panel, epilog="Example: auditkit verify-run latest")(verb(verify_run))
 
 
 def runs(
@@ -58,15 +56,11 @@ def verify_run(run: RunArgument, runs: RunsOption = api.RUNS) -> Answer:
         out = output.console()
         if problems:
             rows = [tuple(str(value) for value in problem.values()) for problem in problems]
-            out.print(
-                output.table(list(problems[0]), rows, title=f"{len(problems)} problem(s) in {found.path}")
-            )
+            out.print(output.table(list(problems[0]), rows, title=f"{len(problems)} problem(s) in {found.path}"))
         else:
             out.print(f"{found.path}: as it was sealed", soft_wrap=True)
 
-    return Answer(
-        {"run": found.id, "ok": not problems, "problems": problems}, show, exit_code=int(bool(problems))
-    )
+    return Answer({"run": found.id, "ok": not problems, "problems": problems}, show, exit_code=int(bool(problems)))
 
 
 def _row(run: Any) -> dict[str, Any]:

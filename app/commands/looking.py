@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from app import api, output
+from app import api, looking, output
 from app.commands.base import Answer, verb
 from auditkit.errors import SpecError
 
@@ -15,7 +16,9 @@ def register(app: typer.Typer) -> None:
     """Mount this theme's verbs."""
     panel = "Look around"
     app.command("suites", rich_help_panel=panel, epilog="Example: auditkit suites occupations")(verb(suites))
-    app.command("generators", rich_help_panel=panel, epilog="Example: auditkit generators")(verb(generators))
+    app.command(
+        "generators", rich_help_panel=panel, epilog="Example: auditkit generators personas-dit --html card.html"
+    )(verb(generators))
     app.command("plugins", rich_help_panel=panel, epilog="Example: auditkit plugins --json")(verb(plugins))
     app.command("targets", rich_help_panel=panel, epilog="Example: auditkit targets us-labour-2022")(verb(targets))
     app.command("doctor", rich_help_panel=panel, epilog="Example: auditkit doctor")(verb(doctor))
@@ -39,9 +42,7 @@ def targets(
         cells = [(row["target"], row["what"]) for row in rows]
         return Answer(rows, lambda: output.console().print(output.table(["target", "what it is"], cells)))
     if name not in found:
-        raise SpecError(
-            f"there is no shipped target '{name}'", where=name, mend=f"use one of: {', '.join(found)}"
-        )
+        raise SpecError(f"there is no shipped target '{name}'", where=name, mend=f"use one of: {', '.join(found)}")
     return _target(found[name])
 
 
@@ -127,30 +128,75 @@ def _preview(name: str, first: int) -> Answer:
     return Answer(data, show)
 
 
-def generators() -> Answer:
-    """List the registered generators: kind, resolution, and whether a bias was planted in them."""
-    from app.doctor import generator_rows
+def generators(
+    name: Annotated[
+        str | None, typer.Argument(help="A bundled one, or a checkpoint's folder, to read its card.")
+    ] = None,
+    html: Annotated[Path | None, typer.Option(help="Write the cards with their pictures to this page.")] = None,
+) -> Answer:
+    """List the generators, what they show and what their training cost; with a name, the model card of one."""
+    page = None if html is None else looking.write_cards(html, generator=name)
+    return _list_generators(page) if name is None else _card(looking.model_card(name), page)
 
+
+def _list_generators(page: Path | None) -> Answer:
+    from app.doctor import generator_rows
+    from reports.cards import overview
+
+    known = looking.list_generators()
+    cards = {one.name: one for one in known}
     rows = generator_rows()
+    for row in rows:
+        one = cards.get(row["generator"])
+        row |= {"folder": one and one.folder, "sheet": one and one.sheet, "card": one and one.card}
 
     def show() -> None:
+        out = output.console()
+        told = {cells[0]: cells for cells in overview(known).rows}
         cells = [
-            (
-                row["generator"],
-                row["kind"] or "?",
-                row["resolution"] or "?",
-                _yes(row["planted"]),
-                row["note"],
-            )
+            (row["generator"], row["kind"] or "?", _yes(row["planted"]), *told.get(row["generator"], [""] * 8)[3:])
             for row in rows
         ]
-        out = output.console()
-        out.print(output.table(["generator", "kind", ">pixels", "planted table", "note"], cells))
+        heads = ["generator", "kind", "planted", "sampler, steps", ">gender", ">tone ±1", ">occupation", ">kJ"]
+        out.print(output.table(heads, cells))
+        for row in rows:
+            if row["note"]:
+                out.print(f"{row['generator']}: {row['note']}", style="red", markup=False)
         out.print(
-            "The folder of any diffusers checkpoint works in a name's place: --generator path/to/checkpoint"
+            "Gender, tone, occupation: share of images that show what the prompt states. kJ: training, card only."
         )
+        if page is None:
+            out.print("With pictures: auditkit generators --html generators.html, or the dashboard's view Generators.")
+        else:
+            out.print(f"Cards with pictures: {page}", style="bold", soft_wrap=True)
+        out.print("Any other checkpoint of diffusers: --generator path:FOLDER or hf:OWNER/MODEL")
 
-    return Answer(rows, show)
+    return Answer(rows if page is None else {"page": page, "generators": rows}, show)
+
+
+def _card(one: Any, page: Path | None) -> Answer:
+    from reports.cards import tables
+
+    def show() -> None:
+        out = output.console()
+        card = one.card
+        out.print(one.name, style="bold", markup=False)
+        out.print(output.visible(card.what) if card else f"A {one.pipeline} without a card.", markup=False)
+        facts = {"Use": card.use, "Data": card.data, "Sampling": card.sampling, "Limits": " ".join(card.limits),
+                 "Licence": card.licence} if card else {}  # fmt: skip
+        for key, value in facts.items():
+            out.print(f"{key}: {output.visible(value)}", markup=False)
+        for each in tables(one):
+            heads = [f">{c}" if n else c for c, n in zip(each.columns, each.numeric, strict=True)]
+            out.print(output.table(heads, output.visible(list(each.rows)), title=each.caption))
+        if one.sheet is not None:
+            out.print(f"Samples: {one.sheet}", soft_wrap=True, markup=False)
+        if page is not None:
+            out.print(f"Page: {page}", style="bold", soft_wrap=True)
+
+    data = {"generator": one.name, "folder": one.folder, "pipeline": one.pipeline, "settings": one.notes,
+            "planted": one.planted, "card": one.card, "sheet": one.sheet, "page": page}  # fmt: skip
+    return Answer(data, show)
 
 
 def plugins() -> Answer:
@@ -191,9 +237,7 @@ def doctor() -> Answer:
         cells = [(mark(check), check.name, check.found, check.mend or "") for check in checks]
         output.console().print(output.table(["", "what", "found", "to do"], cells))
 
-    return Answer(
-        {"healthy": healthy, "checks": [vars(check) for check in checks]}, show, exit_code=int(not healthy)
-    )
+    return Answer({"healthy": healthy, "checks": [vars(check) for check in checks]}, show, exit_code=int(not healthy))
 
 
 def _yes(value: bool | None) -> str:

@@ -33,9 +33,7 @@ AttributeOption = Annotated[
 def register(app: typer.Typer) -> None:
     """Mount this theme's verbs."""
     panel = "Measure"
-    app.command("score", rich_help_panel=panel, epilog="Example: auditkit score latest --scorer gender")(
-        verb(score)
-    )
+    app.command("score", rich_help_panel=panel, epilog="Example: auditkit score latest --scorer gender")(verb(score))
     app.command(
         "measure",
         rich_help_panel=panel,
@@ -44,9 +42,7 @@ def register(app: typer.Typer) -> None:
     app.command(
         "compare", rich_help_panel=panel, epilog="Example: auditkit compare runs/before runs/after --by occupation"
     )(verb(compare))
-    app.command("report", rich_help_panel=panel, epilog="Example: auditkit report latest --out audit/")(
-        verb(report)
-    )
+    app.command("report", rich_help_panel=panel, epilog="Example: auditkit report latest --out audit/")(verb(report))
 
 
 def score(
@@ -153,9 +149,7 @@ def compare(
 
 def report(
     run: RunArgument,
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="A folder; the run's own report/ by default.")
-    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="A folder; the run's own report/ by default.")] = None,
     runs: RunsOption = api.RUNS,
 ) -> Answer:
     """Write a self-contained HTML report of a run, with its measurements as CSV and JSON beside it."""

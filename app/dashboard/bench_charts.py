@@ -123,9 +123,7 @@ def _quality(quality: pd.DataFrame, key: str) -> None:
     }  # fmt: skip
     digits = {"psnr": 1, "ssim": 4, "gmsd": 4, "encode_ms": 0, "decode_ms": 0, "search_ms": 0}
     frame = quality[["scheme", *(name for name in heads if name in quality)]].rename(columns=heads)
-    config = {
-        heads[name]: st.column_config.NumberColumn(format=f"%.{count}f") for name, count in digits.items()
-    }
+    config = {heads[name]: st.column_config.NumberColumn(format=f"%.{count}f") for name, count in digits.items()}
     st.dataframe(
         frame, hide_index=True, placeholder=words.MISSING, column_config=config, key=f"quality {key}",
         alt="Quality and speed by scheme",

@@ -19,9 +19,7 @@ ICON = """
 st.set_page_config(page_title="auditkit", page_icon=ICON, layout="wide")
 
 pages = {
-    view.path: st.Page(
-        view.render, title=view.title, icon=view.icon, url_path=view.path, default=view is VIEWS[0]
-    )
+    view.path: st.Page(view.render, title=view.title, icon=view.icon, url_path=view.path, default=view is VIEWS[0])
     for view in VIEWS
 }
 state.set_pages(pages)

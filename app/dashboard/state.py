@@ -68,9 +68,7 @@ def load(name: str) -> Loaded:
     """
     run = listing().get(name)
     if run is None:
-        raise RunError(
-            "there is no such run here", where=runs_folder(), mend="choose one from the list of runs"
-        )
+        raise RunError("there is no such run here", where=runs_folder(), mend="choose one from the list of runs")
     if isinstance(run, BrokenRun):
         raise run.error
     return _load(run.path, stamp(run.path))

@@ -178,9 +178,7 @@ def _tones_chart(told: pd.DataFrame, width: int) -> Any:
     return styled(chart, legend_columns=11 if roomy else 4)
 
 
-def _table(
-    angles: pd.DataFrame, found: pd.DataFrame, bands: pd.DataFrame, agreement: pd.DataFrame, by: str
-) -> Table:
+def _table(angles: pd.DataFrame, found: pd.DataFrame, bands: pd.DataFrame, agreement: pd.DataFrame, by: str) -> Table:
     rows = []
     for _, row in angles.iterrows():
         group = row["group"]

@@ -169,9 +169,7 @@ def _raw(loaded: state.Loaded, view: tables.View) -> None:
 
 
 def _intervals(rows: pd.DataFrame, low: str, high: str) -> list[str]:
-    return [
-        words.interval(*ends, digits=1) or words.MISSING for ends in zip(rows[low], rows[high], strict=True)
-    ]
+    return [words.interval(*ends, digits=1) or words.MISSING for ends in zip(rows[low], rows[high], strict=True)]
 
 
 def _percents(*names: str) -> Mapping[str, Any]:

@@ -65,15 +65,9 @@ def _filter(loaded: state.Loaded) -> pd.DataFrame:
             keep &= images[key].isin(wanted)
     if not keys:
         return images[keep]
-    scorer = cells.selectbox(
-        "Certainty of", list(keys), format_func=words.name, key="of", bind="query-params"
-    )
-    low, high = cells.slider(
-        "Certainty between", 0.0, 1.0, (0.0, 1.0), 0.05, key="certainty", bind="query-params"
-    )
-    order = cells.selectbox(
-        "Order", list(ORDERS), format_func=ORDERS.__getitem__, key="order", bind="query-params"
-    )
+    scorer = cells.selectbox("Certainty of", list(keys), format_func=words.name, key="of", bind="query-params")
+    low, high = cells.slider("Certainty between", 0.0, 1.0, (0.0, 1.0), 0.05, key="certainty", bind="query-params")
+    order = cells.selectbox("Order", list(ORDERS), format_func=ORDERS.__getitem__, key="order", bind="query-params")
     certainty = images[f"{keys[scorer]} confidence"]
     if (low, high) != (0.0, 1.0):
         keep &= certainty.between(low, high)

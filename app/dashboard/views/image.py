@@ -65,18 +65,10 @@ def _scores(loaded: state.Loaded, row: pd.Series) -> None:
             continue
         scored = table.loc[row["id"]]
         scorer, encoder = key.split("@", 1)
-        st.markdown(
-            f"**{words.name(scorer).capitalize()}: {words.name(scored['label'])}** (encoder {encoder})"
-        )
+        st.markdown(f"**{words.name(scorer).capitalize()}: {words.name(scored['label'])}** (encoder {encoder})")
         classes = [name for name in table.columns if name.startswith("p_")]
         chances = scored[classes].astype(float).rename(lambda name: words.name(name.removeprefix("p_")))
-        frame = (
-            chances.sort_values(ascending=False)
-            .head(5)
-            .rename("probability")
-            .rename_axis("class")
-            .reset_index()
-        )
+        frame = chances.sort_values(ascending=False).head(5).rename("probability").rename_axis("class").reset_index()
         bar = st.column_config.ProgressColumn(min_value=0.0, max_value=1.0, format="percent")
         alt = f"Most probable classes of {words.name(scorer)}"
         st.dataframe(frame, hide_index=True, column_config={"probability": bar}, alt=alt)

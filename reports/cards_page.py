@@ -1,0 +1,78 @@
+"""`write_page(models, path)`: model cards with their pictures, as one page that needs nothing else."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from auditkit import __version__
+from auditkit.files import write_atomic
+from generators.known import Known
+from reports.cards import overview, tables
+from reports.render import TEMPLATES, environment
+from reports.words import plural
+
+MEDIA = {".webp": "image/webp", ".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg"}
+
+
+def write_page(models: Sequence[Known], path: str | Path) -> Path:
+    """Write the cards of `models` to the HTML file `path`, and return it.
+
+    Raises:
+        RunError: the file cannot be written.
+    """
+    style = (TEMPLATES / "style.css").read_text(encoding="utf-8")
+    context = {
+        "title": models[0].name if len(models) == 1 else "The bundled generators",
+        "facts": {"Models": str(len(models)), "Weights": f"{sum(one.bytes for one in models) / 1e6:.0f} MB"},
+        "summary": _summary(models),
+        "overview": overview(models),
+        "models": [_model(one) for one in models],
+        "version": __version__,
+    }
+    page = environment().get_template("cards.html").render(style=Markup(style), **context).lstrip()
+    path = Path(path)
+    write_atomic(path, page.encode())
+    return path
+
+
+def _summary(models: Sequence[Known]) -> str:
+    planted = sum(one.planted is not None for one in models)
+    return (
+        f"{plural(len(models), 'model')}, {planted} of them with a planted table: what they show under neutral "
+        "prompts is known from training, so that an audit of them can be checked. Their pictures are drawings; "
+        "what is read in them is perceived presentation."
+    )
+
+
+def _model(one: Known) -> dict[str, Any]:
+    card, sheet = one.card, one.sheet
+    picture = None
+    if sheet is not None and sheet.suffix.lower() in MEDIA:
+        picture = f"data:{MEDIA[sheet.suffix.lower()]};base64,{base64.b64encode(sheet.read_bytes()).decode()}"
+    facts = {}
+    if card is not None:
+        facts = {"Use": card.use, "Data": card.data, "Planted table": card.planted, "Sampling": card.sampling,
+                 "Limits": " ".join(card.limits), "Licence": card.licence}  # fmt: skip
+    return {
+        "name": one.name,
+        "what": card.what if card else f"A {one.pipeline} without a card.",
+        "picture": picture,
+        "facts": {key: value for key, value in facts.items() if value},
+        "tables": tables(one),
+        "notes": _notes(one),
+    }
+
+
+def _notes(one: Known) -> list[str]:
+    if one.card is None:
+        return []
+    found = [one.card.fidelity_command if one.card.fidelity else "Fidelity: not measured."]
+    if one.planted is not None:
+        found.append(one.card.distance_command if one.card.distance else "Distance to the table: not measured.")
+    found += [text for each in one.card.training for text in (each.meter, each.note) if text]
+    return list(dict.fromkeys(found))
