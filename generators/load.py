@@ -37,7 +37,7 @@ def load_generator(
         return generator
     if name.startswith("hf:"):
         return open_checkpoint(_snapshot(name, allow_network), name=name, source=name, **options)
-    if name.startswith("path:") or Path(name).is_dir():
+    if name.startswith("path:") or Path(name).is_dir() or name.endswith((".safetensors", ".ckpt")):
         return open_checkpoint(Path(name.removeprefix("path:")).expanduser(), **options)
     near = difflib.get_close_matches(name, known, n=2, cutoff=0.5)
     raise GeneratorError(
