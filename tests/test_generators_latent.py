@@ -95,7 +95,7 @@ def test_out_of_memory_the_work_is_sliced_and_then_the_batch_halved(
     generator.pipeline.vae.disable_slicing()
     expected = list(generator.generate(JOBS, DDIM, batch_size=1))
     sizes = _memory_for(1, generator, monkeypatch)
-    with pytest.warns(UserWarning) as caught:
+    with pytest.warns(UserWarning, match="out of memory with 3 images") as caught:
         images = list(generator.generate(JOBS, DDIM, batch_size=3))
     assert sizes == [3, 3, 1, 1, 1]
     assert [str(warning.message).split("going on with ")[1] for warning in caught] == [
@@ -112,7 +112,7 @@ def test_the_next_batches_are_of_the_size_that_fitted(checkpoint: Path, monkeypa
     jobs = [Job("a judge", seed) for seed in range(8)]
     with pytest.warns(UserWarning, match="out of memory"):
         list(generator.generate(jobs, DDIM, batch_size=4))
-        list(generator.generate(jobs[:4], DDIM))
+    list(generator.generate(jobs[:4], DDIM))
     assert sizes == [4, 4, 2, 2, 2, 2, 2, 2]
 
 
