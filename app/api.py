@@ -79,18 +79,20 @@ def generate(
     batch_size: int | None = None,
     plan: str | Path | Plan | None = None,
     watermark: Mark | None = None,
+    allow_network: bool = False,
     progress: bool | Progress = False,
 ) -> Run:
     """Make the images of a spec as a run under `out`, or go on with one that was interrupted.
 
     Args:
         spec: a suite's name ("occupations"), a TOML file, or a RunSpec.
-        generator: "personas", "personas-balanced", any registered name, or the folder of a
-            diffusers checkpoint.
+        generator: "personas", "personas-balanced", any registered name, "path:FOLDER" of a diffusers checkpoint, or
+            "hf:OWNER/MODEL" from the Hugging Face hub.
         seed, images_per_prompt, sampler, steps, guidance: laid over what the spec says.
         plan: a plan document or its file: the spec is the plan's, and its hash is kept in the run before the
             first image is made. A plan with looks makes the images up to the next look.
         watermark: put on every image; see `app.marks.choose_mark`.
+        allow_network: download a checkpoint of the hub that is not on this machine.
 
     Raises:
         SpecError, GeneratorError, RunError, WatermarkError.
@@ -110,6 +112,10 @@ def generate(
         steps=steps,
         guidance=guidance,
     )
+    if allow_network and resolved.generator.startswith("hf:"):
+        from generators.hub import fetch
+
+        fetch(resolved.generator, allow_network=True)
     with progress_bar("generate", progress) as show:
         return make(
             resolved,
@@ -308,6 +314,7 @@ def audit(
     device: str = "auto",
     batch_size: int | None = None,
     plan: str | Path | Plan | None = None,
+    allow_network: bool = False,
     progress: bool | Progress = False,
 ) -> Audit:
     """Generate, score, measure, report and seal, in one go. Interrupted, it goes on where it stopped.
@@ -339,6 +346,7 @@ def audit(
         device=device,
         batch_size=batch_size,
         plan=planned,
+        allow_network=allow_network,
         progress=progress,
     )
     at = timed("generate", start)

@@ -14,3 +14,11 @@ def home() -> Path:
         return Path(named).expanduser()
     base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
     return Path(base) / "auditkit"
+
+
+def cache() -> Path:
+    """Where what can be made again is kept: the folder cache of $AUDITKIT_HOME, else auditkit of the user's caches."""
+    if named := os.environ.get(ENVIRONMENT):
+        return Path(named).expanduser() / "cache"
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "auditkit"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import tomllib
 import warnings
 from collections.abc import Collection, Iterator
@@ -61,10 +62,10 @@ def read_index(folder: Path, supported: Collection[str]) -> tuple[str, list[str]
     """The pipeline class of a checkpoint folder, and the names of its components.
 
     Raises:
-        GeneratorError: no such folder, no model_index.json, or a class that is not among `supported`.
+        GeneratorError: no such folder, no model_index.json, a class that is not among `supported`, or a component that
+            needs code of its own.
     """
-    if not folder.is_dir():
-        raise GeneratorError("the checkpoint folder does not exist", where=folder, mend="check the path")
+    _check_folder(folder)
     path = folder / "model_index.json"
     try:
         index: dict[str, Any] = dict(json.loads(path.read_bytes()))
@@ -72,22 +73,62 @@ def read_index(folder: Path, supported: Collection[str]) -> tuple[str, list[str]
         raise GeneratorError(
             "the folder is not a diffusers checkpoint (no model_index.json)",
             where=folder,
-            mend="name the folder that holds model_index.json, unet/, vae/ and so on; a single file "
-            "can be converted with diffusers (from_single_file, then save_pretrained)",
+            mend="name the folder that holds model_index.json, unet/ or transformer/, vae/ and so on",
         ) from None
     except (OSError, ValueError, TypeError):
+        raise GeneratorError("model_index.json is damaged", where=path, mend="fetch the folder again") from None
+    return _class_of(index, path, supported), _components(index, path)
+
+
+def _check_folder(folder: Path) -> None:
+    if folder.is_file():
+        example = "StableDiffusionPipeline.from_single_file('model.safetensors').save_pretrained('folder')"
         raise GeneratorError(
-            "model_index.json is damaged", where=path, mend="fetch the folder again"
-        ) from None
-    pipeline_class = str(index.get("_class_name"))
-    if pipeline_class not in supported:
+            "that is a single file, and a checkpoint is a folder",
+            where=folder,
+            mend=f"convert it with diffusers, by the class of its pipeline: {example}",
+        )
+    if not folder.is_dir():
+        raise GeneratorError("the checkpoint folder does not exist", where=folder, mend="check the path")
+
+
+def _class_of(index: dict[str, Any], path: Path, supported: Collection[str]) -> str:
+    name = index.get("_class_name")
+    if isinstance(name, list):
+        raise _own_code("the pipeline", name, path)
+    if name not in supported:
         raise GeneratorError(
-            f"checkpoints of the class {pipeline_class} cannot be used yet",
+            f"checkpoints of the class {name} cannot be used",
             where=path,
             mend=f"use one of the class {', '.join(supported)}; or use 'auditkit import' on its images",
         )
-    components = [name for name, value in index.items() if isinstance(value, list) and any(value)]
-    return pipeline_class, components
+    return str(name)
+
+
+def _components(index: dict[str, Any], path: Path) -> list[str]:
+    """Those that are there, each a class of a known library. Diffusers would import others from the folder itself."""
+    import diffusers.pipelines
+
+    found = []
+    for name, value in index.items():
+        if not isinstance(value, list) or not any(value):
+            continue
+        if name.startswith("_") or not re.fullmatch(r"\w+", name):
+            raise GeneratorError(f"model_index.json names a component '{name}'", where=path, mend="correct it")
+        library = value[0]
+        known = library in ("diffusers", "transformers") or hasattr(diffusers.pipelines, str(library))
+        if not known or any((path.parent / name).glob("*.py")):
+            raise _own_code(f"the component '{name}'", value, path)
+        found.append(name)
+    return found
+
+
+def _own_code(what: str, value: list[Any], path: Path) -> GeneratorError:
+    return GeneratorError(
+        f"{what} needs code of its own ({'.'.join(map(str, value))}), and code from checkpoints is never run",
+        where=path,
+        mend="use a checkpoint of diffusers' own classes; or use 'auditkit import' on its images",
+    )
 
 
 def check_steps(settings: Settings, scheduler: Any) -> None:
@@ -112,9 +153,7 @@ def quiet() -> Iterator[None]:
         log.disable_progress_bar()
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", FutureWarning
-            )  # diffusers on its own arguments and configurations
+            warnings.simplefilter("ignore", FutureWarning)  # diffusers on its own arguments and configurations
             yield
     finally:
         for log, verbosity, bar in before:

@@ -16,8 +16,9 @@ from generators.base import GeneratorInfo, Job, Settings, even_batches
 from generators.checkpoint import Notes, check_steps, quiet, read_index, read_notes
 from generators.device import pick_device
 from generators.families import FAMILIES, Text
+from generators.memory import is_out_of_memory, slice_work, tile_work
 from generators.samplers import check_sampler, fitting, make_scheduler
-from generators.weights import hash_weights
+from generators.weights import find_weights, hash_weights
 
 if TYPE_CHECKING:
     import torch
@@ -55,11 +56,11 @@ class LatentGenerator:
         self.folder = folder = Path(folder)
         pipeline_class, components = read_index(folder, FAMILIES)
         notes = read_notes(folder)
-        weights = hash_weights(folder, components)
+        found = find_weights(folder, components)
+        weights = hash_weights(folder, found)
         self._device, dtype = pick_device(device, precision)
-        self.pipeline = _load(
-            folder, list(weights), self._device, dtype, FAMILIES[pipeline_class].absent(components)
-        )
+        absent = FAMILIES[pipeline_class].absent(components)
+        self.pipeline = _load(folder, found.variant, self._device, dtype, absent)
         """The diffusers pipeline; its scheduler is replaced on each call of `generate`."""
         self.family = FAMILIES[pipeline_class](self.pipeline)
         self._shipped = self.pipeline.scheduler
@@ -99,24 +100,45 @@ class LatentGenerator:
 
     def _fit(self, jobs: list[Job], settings: Settings, scheduler: Any) -> list[Image.Image]:
         """The images of one batch, in as many parts as memory asks for."""
-        import torch
-
         if self._fits is None or len(jobs) <= self._fits:
             try:
                 return self._make(jobs, settings, scheduler)
-            except torch.OutOfMemoryError:
-                if len(jobs) == 1:
-                    raise GeneratorError(
-                        "there is not enough memory on the device for one image",
-                        where=str(self._device),
-                        mend="free memory there, or use --device cpu",
-                    ) from None
-                self._fits = len(jobs) // 2
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
             # Outside the except block, which would keep the failed batch's tensors alive.
-            if self._device.type == "cuda":
-                torch.cuda.empty_cache()
-            warnings.warn(f"out of memory with {len(jobs)} images at a time: going on with {self._fits}", stacklevel=4)
-        return [image for part in even_batches(jobs, self._fits) for image in self._fit(part, settings, scheduler)]
+            if self._spare(len(jobs)):
+                return self._fit(jobs, settings, scheduler)
+        fits = self._fits or 1
+        return [image for part in even_batches(jobs, fits) for image in self._fit(part, settings, scheduler)]
+
+    def _spare(self, images: int) -> list[str]:
+        """After running out of memory with so many: what was changed so that they may fit, or nothing, and halve them.
+
+        Raises:
+            GeneratorError: there is no room for a single one.
+        """
+        import torch
+
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+        changed = slice_work(self.pipeline, self._device)
+        if not changed and images == 1:
+            changed = tile_work(self.pipeline)
+            if not changed:
+                raise GeneratorError(
+                    "there is not enough memory on the device for one image",
+                    where=str(self._device),
+                    mend="free memory there, or use --device cpu",
+                )
+        if changed:
+            self.info.details["memory"] += changed
+            now = " and ".join(changed)
+        else:
+            self._fits = images // 2
+            now = str(self._fits)
+        warnings.warn(f"out of memory with {images} images at a time: going on with {now}", stacklevel=5)
+        return changed
 
     def _make(self, jobs: list[Job], settings: Settings, scheduler: Any) -> list[Image.Image]:
         return self._decode(self._denoise(jobs, settings, scheduler))
@@ -146,13 +168,23 @@ class LatentGenerator:
             return torch.stack(latents)
 
     def _decode(self, latents: torch.Tensor) -> list[Image.Image]:
-        """Images of clean latents [n, c, h, w]."""
+        """Images of clean latents [n, c, h, w]; one that a safety checker made black has it in its `info`."""
         import torch
 
         with torch.inference_mode():
-            pixels = (self.family.decode(latents).float() / 2 + 0.5).clamp(0, 1)
+            pixels, flagged = self.family.checked(self.family.decode(latents))
+            pixels = (pixels.float() / 2 + 0.5).clamp(0, 1)
             arrays = (pixels * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
-        return [Image.fromarray(each) for each in arrays]
+        images = [Image.fromarray(each) for each in arrays]
+        for image in (image for image, black in zip(images, flagged, strict=True) if black):
+            image.info["safety_checker"] = "flagged"
+        if any(flagged):
+            warnings.warn(
+                f"the safety checker of {self.info.name} made {sum(flagged)} of {len(images)} images black: "
+                "they say nothing about the model's pictures",
+                stacklevel=6,
+            )
+        return images
 
     def _noise(self, jobs: list[Job], draws: list[torch.Generator], dtype: torch.dtype) -> torch.Tensor:
         """Initial noise [n, c, h, w] on the CPU: the jobs' own, or drawn as the pipeline would.
@@ -248,19 +280,17 @@ class LatentGenerator:
                 "safety_checker": "on" if getattr(pipe, "safety_checker", None) is not None else "none",
                 "prompt_tokens": family.reads[1],
                 "parameters": {n: sum(p.numel() for p in m.parameters()) for n, m in networks.items()},
+                "memory": [],  # what was given up for it, while images were made
                 "latent_shape": [family.channels, side, side],
                 "note": notes.note,
             },
         )
 
 
-def _load(
-    folder: Path, files: list[str], device: torch.device, dtype: torch.dtype, absent: dict[str, None]
-) -> Any:
+def _load(folder: Path, variant: str | None, device: torch.device, dtype: torch.dtype, absent: dict[str, None]) -> Any:
+    import torch
     from diffusers import DiffusionPipeline
 
-    # Some checkpoints come in half precision alone, under names of their own.
-    variant = "fp16" if all(".fp16." in file for file in files) else None
     try:
         with quiet():
             pipeline: Any = DiffusionPipeline.from_pretrained(
@@ -274,6 +304,9 @@ def _load(
             mend="fetch the whole folder again, or try diffusers' DiffusionPipeline.from_pretrained",
         ) from error
     pipeline.set_progress_bar_config(disable=True)
+    vae = getattr(pipeline, "vae", None)
+    if dtype == torch.float16 and vae is not None and vae.config.get("force_upcast"):
+        vae.to(torch.float32)  # it overflows in half precision, and says so
     return pipeline
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from auditkit import registry
 from auditkit.errors import GeneratorError
 from generators.base import Generator
+from generators.hub import PREFIX, fetch
 
 if TYPE_CHECKING:
     from generators.latent import LatentGenerator
@@ -35,9 +36,12 @@ def load_generator(
     if name in known:
         generator: Generator = registry.load("generators", name)(**options)
         return generator
-    if name.startswith("hf:"):
-        return open_checkpoint(_snapshot(name, allow_network), name=name, source=name, **options)
-    if name.startswith("path:") or Path(name).is_dir():
+    if name.startswith(PREFIX):
+        folder = fetch(name, allow_network=allow_network)
+        loaded = open_checkpoint(folder, name=name, source=name, **options)
+        loaded.info.details["revision"] = folder.name
+        return loaded
+    if name.startswith("path:") or Path(name).is_dir() or name.endswith((".safetensors", ".ckpt")):
         return open_checkpoint(Path(name.removeprefix("path:")).expanduser(), **options)
     near = difflib.get_close_matches(name, known, n=2, cutoff=0.5)
     raise GeneratorError(
@@ -59,32 +63,3 @@ def open_checkpoint(folder: Path, **options: Any) -> LatentGenerator:
     from generators.latent import LatentGenerator
 
     return LatentGenerator(folder, **options)
-
-
-def _snapshot(name: str, allow_network: bool) -> Path:
-    """The local folder of a hub checkpoint: configurations and safetensors only, nothing pickled."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    repository = name.removeprefix("hf:")
-    try:
-        return Path(
-            snapshot_download(
-                repository,
-                local_files_only=not allow_network,
-                allow_patterns=["*.json", "*.txt", "*.model", "*.toml", "*/*.safetensors"],
-            )
-        )
-    except HFValidationError:
-        raise GeneratorError("that is not a hub name", where=name, mend="write hf:OWNER/MODEL") from None
-    except LocalEntryNotFoundError:
-        mend = f"check the network, or fetch it with 'hf download {repository}'"
-        what = "the hub cannot be reached" if allow_network else "the checkpoint is not on this machine"
-        raise GeneratorError(what, where=name, mend=mend) from None
-    except (HfHubHTTPError, OSError) as error:
-        line = str(error).strip().split("\n")[0]
-        raise GeneratorError(
-            f"the hub does not give out the checkpoint: {line}",
-            where=name,
-            mend="check the name, or sign in to the hub",
-        ) from None

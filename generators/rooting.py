@@ -24,7 +24,7 @@ from generators.checkpoint import read_index, read_notes
 from generators.families import FAMILIES
 from generators.latent import LatentGenerator
 from generators.training import loop
-from generators.weights import HASHES, hash_weights
+from generators.weights import HASHES, find_weights, hash_weights
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -227,7 +227,7 @@ def _write(source: Path, draft: Path, weights: dict[str, Tensor], name: str, key
     said = f"{notes.note} Its decoder marks every image with the key {key.id}.".strip()
     (draft / "auditkit.toml").write_text(to_toml(kept | {"name": name, "note": said}), encoding="utf-8")
     (draft / HASHES).unlink(missing_ok=True)
-    hashes = hash_weights(draft, read_index(draft, FAMILIES)[1])
+    hashes = hash_weights(draft, find_weights(draft, read_index(draft, FAMILIES)[1]))
     (draft / HASHES).write_text(json.dumps(hashes, indent=2) + "\n", encoding="utf-8")
 
 

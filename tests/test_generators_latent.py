@@ -17,6 +17,7 @@ from auditkit.errors import GeneratorError
 from auditkit.files import sha256_file
 from generators import samplers
 from generators.base import Job, Settings
+from generators.families import FAMILIES
 from generators.latent import LatentGenerator
 from generators.load import load_generator
 
@@ -87,25 +88,70 @@ def test_each_text_is_encoded_once(checkpoint: Path) -> None:
     assert len(calls) == 2  # the prompt, and the empty one
 
 
-def test_running_out_of_memory_halves_the_batch_and_goes_on(
+def test_out_of_memory_the_work_is_sliced_and_then_the_batch_halved(
     checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     generator = LatentGenerator(checkpoint, device="cpu")
-    expected = [np.asarray(image) for image in generator.generate(JOBS, DDIM, batch_size=1)]
+    generator.pipeline.vae.disable_slicing()
+    expected = list(generator.generate(JOBS, DDIM, batch_size=1))
     sizes = _memory_for(1, generator, monkeypatch)
-    with pytest.warns(UserWarning, match="going on with 1"):
+    with pytest.warns(UserWarning, match="out of memory with 3 images") as caught:
         images = list(generator.generate(JOBS, DDIM, batch_size=3))
-    assert sizes == [3, 1, 1, 1]
-    assert all((a == np.asarray(b)).all() for a, b in zip(expected, images, strict=True))
+    assert sizes == [3, 3, 1, 1, 1]
+    assert [str(warning.message).split("going on with ")[1] for warning in caught] == [
+        "sliced decoding and sliced attention",
+        "1",
+    ]
+    assert generator.info.details["memory"] == ["sliced decoding", "sliced attention"]
+    assert all(_largest_difference(a, b) <= 1 for a, b in zip(expected, images, strict=True))
 
 
-def test_too_little_memory_for_one_image_is_an_error(
+def test_the_next_batches_are_of_the_size_that_fitted(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = LatentGenerator(checkpoint, device="cpu")
+    sizes = _memory_for(2, generator, monkeypatch)
+    jobs = [Job("a judge", seed) for seed in range(8)]
+    with pytest.warns(UserWarning, match="out of memory"):
+        list(generator.generate(jobs, DDIM, batch_size=4))
+    list(generator.generate(jobs[:4], DDIM))
+    assert sizes == [4, 4, 2, 2, 2, 2, 2, 2]
+
+
+def test_too_little_memory_for_one_image_is_an_error_once_all_was_tried(
     checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     generator = LatentGenerator(checkpoint, device="cpu")
     _memory_for(0, generator, monkeypatch)
-    with pytest.raises(GeneratorError, match="not enough memory"):
-        list(generator.generate(JOBS[:1], DDIM))
+    with pytest.raises(GeneratorError, match="not enough memory"), pytest.warns(UserWarning, match="out of memory"):
+        list(generator.generate(JOBS[:2], DDIM))
+    assert generator.info.details["memory"] == ["sliced attention", "tiled decoding"]
+
+
+def test_an_error_that_is_not_about_memory_is_not_swallowed(
+    generator: LatentGenerator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> None:
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    monkeypatch.setattr(generator.family, "denoise", broken)
+    with pytest.raises(RuntimeError, match="mat1"):
+        list(generator.generate(JOBS, DDIM))
+
+
+@pytest.mark.filterwarnings("ignore:the safety checker")
+@pytest.mark.parametrize("flags", [True, False])
+def test_images_that_a_safety_checker_made_black_are_flagged(tmp_path: Path, flags: bool) -> None:
+    generator = LatentGenerator(tiny_sd_checkpoint(tmp_path, checker=flags), device="cpu")
+    assert generator.info.details["safety_checker"] == "on"
+    assert "safety_checker/model.safetensors" in generator.info.weights
+    for image in generator.generate(JOBS, DDIM):
+        assert image.info.get("safety_checker") == ("flagged" if flags else None)
+        assert (np.asarray(image).max() == 0) == flags
+
+
+def test_black_images_are_counted_in_a_warning(tmp_path: Path) -> None:
+    generator = LatentGenerator(tiny_sd_checkpoint(tmp_path, checker=True), device="cpu")
+    with pytest.warns(UserWarning, match="3 of 3 images black"):
+        list(generator.generate(JOBS, DDIM))
 
 
 def test_a_prompt_longer_than_the_model_reads_is_warned_of_once(checkpoint: Path) -> None:
@@ -123,9 +169,7 @@ def test_loading_and_generating_print_nothing(checkpoint: Path, capfd: pytest.Ca
     assert capfd.readouterr() == ("", "")
 
 
-def test_the_info_records_weights_scheduler_and_safety_checker(
-    generator: LatentGenerator, checkpoint: Path
-) -> None:
+def test_the_info_records_weights_scheduler_and_safety_checker(generator: LatentGenerator, checkpoint: Path) -> None:
     info = generator.info
     unet = "unet/diffusion_pytorch_model.safetensors"
     assert info.weights[unet] == sha256_file(checkpoint / unet)
@@ -137,9 +181,7 @@ def test_the_info_records_weights_scheduler_and_safety_checker(
 
 
 def test_defaults_come_from_the_checkpoints_own_notes(copy: Path) -> None:
-    (copy / "auditkit.toml").write_text(
-        'name = "mine"\nsampler = "unipc"\nsteps = 9\nguidance = 2.5\nbatch_size = 7'
-    )
+    (copy / "auditkit.toml").write_text('name = "mine"\nsampler = "unipc"\nsteps = 9\nguidance = 2.5\nbatch_size = 7')
     info = LatentGenerator(copy, device="cpu").info
     assert (info.name, info.defaults, info.batch_size) == ("mine", Settings("unipc", 9, 2.5), 7)
 
@@ -165,6 +207,36 @@ def test_weights_that_differ_from_their_hashes_are_an_error(copy: Path, generato
         LatentGenerator(copy, device="cpu")
     assert caught.value.where == file
     assert "git checkout" in str(caught.value.mend)
+
+
+def _single_file(folder: Path) -> None:
+    shutil.move(folder / "unet" / "diffusion_pytorch_model.safetensors", folder.with_name("file"))
+    shutil.rmtree(folder)
+    folder.with_name("file").rename(folder)
+
+
+def _garbage(folder: Path) -> None:
+    (folder / "vae" / "diffusion_pytorch_model.safetensors").write_bytes(b"version https://git-lfs.github.com/spec/v1")
+
+
+def _component_missing(folder: Path) -> None:
+    shutil.rmtree(folder / "vae")
+
+
+def _own_component(folder: Path) -> None:
+    _edit_index(folder, unet=["my_module", "MyUNet"])
+
+
+def _code_beside_weights(folder: Path) -> None:
+    (folder / "unet" / "my_unet.py").write_text("raise SystemExit")
+
+
+def _own_pipeline(folder: Path) -> None:
+    _edit_index(folder, _class_name=["my_pipeline", "MyPipeline"])
+
+
+def _component_elsewhere(folder: Path) -> None:
+    _edit_index(folder, **{"../unet": ["diffusers", "UNet2DConditionModel"]})
 
 
 def _no_safetensors(folder: Path) -> None:
@@ -207,8 +279,15 @@ def _gone(folder: Path) -> None:
     [
         (_no_safetensors, "no safetensors"),
         (_pickled, "pickled"),
-        (_one_missing, "cannot be loaded"),
-        (_truncated, "cannot be loaded"),
+        (_one_missing, "'vae' has no safetensors"),
+        (_truncated, "damaged or cut short"),
+        (_garbage, "damaged or cut short"),
+        (_component_missing, "component 'vae' of the checkpoint is missing"),
+        (_single_file, "single file"),
+        (_own_component, r"my_module\.MyUNet"),
+        (_code_beside_weights, "code from checkpoints is never run"),
+        (_own_pipeline, r"my_pipeline\.MyPipeline"),
+        (_component_elsewhere, "names a component"),
         (_unknown_class, "MysteryPipeline"),
         (_broken_index, "damaged"),
         (_no_index, "not a diffusers checkpoint"),
@@ -219,8 +298,23 @@ def test_a_checkpoint_that_cannot_be_used_is_a_clear_error(copy: Path, damage: A
     damage(copy)
     with pytest.raises(GeneratorError, match=match) as caught:
         load_generator(f"path:{copy}", device="cpu")
-    assert caught.value.where
+    assert str(copy) in str(caught.value.where)
     assert caught.value.mend
+
+
+def test_an_unknown_class_is_answered_with_those_that_can_be_used(copy: Path) -> None:
+    _unknown_class(copy)
+    with pytest.raises(GeneratorError) as caught:
+        load_generator(f"path:{copy}", device="cpu")
+    assert all(name in str(caught.value.mend) for name in FAMILIES)
+
+
+def test_a_single_file_by_its_name_is_answered_with_how_to_convert_it(tmp_path: Path) -> None:
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(b"")
+    with pytest.raises(GeneratorError, match="single file") as caught:
+        load_generator(str(file), device="cpu")
+    assert "from_single_file" in str(caught.value.mend)
 
 
 @pytest.mark.parametrize(
@@ -238,9 +332,7 @@ def test_settings_that_do_not_hold_are_an_error_before_any_work(
         generator.generate(JOBS, settings)
 
 
-@pytest.mark.parametrize(
-    "name", ["personae", "no/such/folder", "hf:no one/nothing", "hf:nobody/nothing-here"]
-)
+@pytest.mark.parametrize("name", ["personae", "no/such/folder", "hf:no one/nothing", "hf:nobody/nothing-here"])
 def test_an_unknown_generator_is_a_clear_error(name: str) -> None:
     with pytest.raises(GeneratorError) as caught:
         load_generator(name, device="cpu")

@@ -111,8 +111,8 @@ def test_latents_of_a_stable_diffusion_checkpoint_give_back_their_noise(generato
     noise = torch.randn([2, 4, 16, 16], generator=torch.Generator().manual_seed(0))
     pipeline = generator.pipeline
     latents = pipeline(
-        prompt_embeds=generator.encode("a judge")["prompt_embeds"].expand(2, -1, -1), latents=noise, height=32, width=32,
-        num_inference_steps=8, guidance_scale=1.0, output_type="latent",
+        prompt_embeds=generator.encode("a judge")["prompt_embeds"].expand(2, -1, -1), latents=noise, height=32,
+        width=32, num_inference_steps=8, guidance_scale=1.0, output_type="latent",
     ).images  # fmt: skip
     with torch.inference_mode():
         back = inversion._backwards(generator, latents, *inversion._schedule(generator, 8))

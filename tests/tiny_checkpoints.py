@@ -7,7 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from tiny_parts import (
-    WIDTH, autoencoder, clip_text, clip_tokenizer, gemma_text, gemma_tokenizer, t5_text, t5_tokenizer,
+    WIDTH,
+    autoencoder,
+    clip_text,
+    clip_tokenizer,
+    gemma_text,
+    gemma_tokenizer,
+    t5_text,
+    t5_tokenizer,
 )  # fmt: skip
 
 SCHEDULER: dict[str, Any] = {

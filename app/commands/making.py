@@ -27,7 +27,7 @@ from auditkit.errors import SpecError
 SpecArgument = Annotated[str, typer.Argument(help="A suite's name or a .toml file.")]
 GeneratorOption = Annotated[
     str | None,
-    typer.Option("--generator", "-g", help="A registered name, or the folder of a diffusers checkpoint."),
+    typer.Option("--generator", "-g", help="A registered name, path:FOLDER of a diffusers checkpoint, or hf:NAME."),
 ]
 OutOption = Annotated[Path, typer.Option("--out", "-o", help="The folder that holds the runs.")]
 SeedOption = Annotated[int | None, typer.Option(min=0, help="Another seed than the spec's.")]
@@ -40,6 +40,9 @@ PlanOption = Annotated[
     typer.Option(help="A plan (auditkit plan): spec and measuring are the plan's, and its hash is kept in the run."),
 ]
 BatchOption = Annotated[int | None, typer.Option(min=1, help="Images at a time; chosen for the device by default.")]
+NetworkOption = Annotated[
+    bool, typer.Option("--allow-network", help="Download the checkpoint hf:NAME, if it is not on this machine.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -70,6 +73,7 @@ def generate(
     device: DeviceOption = "auto",
     batch_size: BatchOption = None,
     plan: PlanOption = None,
+    allow_network: NetworkOption = False,
     watermark: Annotated[
         str | None, typer.Option(help="Mark every image: spread, codec, gaussian-shading, prc or tree-ring.")
     ] = None,
@@ -127,6 +131,7 @@ def generate(
         batch_size=batch_size,
         plan=plan,
         watermark=mark,
+        allow_network=allow_network,
         progress=True,
     )
     if sign:
@@ -161,6 +166,7 @@ def audit(
     device: DeviceOption = "auto",
     batch_size: BatchOption = None,
     plan: PlanOption = None,
+    allow_network: NetworkOption = False,
 ) -> Answer:
     """Generate, score, measure, report and seal: the whole audit in one command."""
     done = api.audit(
@@ -180,6 +186,7 @@ def audit(
         device=device,
         batch_size=batch_size,
         plan=plan,
+        allow_network=allow_network,
         progress=True,
     )
 

@@ -8,7 +8,7 @@ from generators.families.base import Family, Text
 
 
 class PixArtAlpha(Family):
-    """Prompts are lower-cased by the pipeline, but not cleaned of what looks like HTML: an audit's prompt is the prompt.
+    """Prompts are lower-cased by the pipeline, but not cleaned of what looks like HTML: a prompt is what was audited.
 
     Images are square, and not made in the nearest of the training's sizes and cut (resolution binning).
     """

@@ -1,4 +1,4 @@
-"""Stable Diffusion 3 (Esser et al. 2024): a flow-matching transformer that reads two CLIPs and, where it is there, T5."""
+"""Stable Diffusion 3 (Esser et al. 2024): a flow-matching transformer that reads two CLIPs and, if there, T5."""
 
 from __future__ import annotations
 
