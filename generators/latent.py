@@ -16,6 +16,7 @@ from generators.base import GeneratorInfo, Job, Settings, even_batches
 from generators.checkpoint import Notes, check_steps, quiet, read_index, read_notes
 from generators.device import pick_device
 from generators.samplers import check_sampler, make_scheduler
+from generators.steady import company, filled, settle
 from generators.weights import hash_weights
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ class LatentGenerator:
 
         if self._fits is None or len(jobs) <= self._fits:
             try:
-                return self._make(jobs, settings, scheduler)
+                return self._make(self._with_company(jobs), settings, scheduler)[: len(jobs)]
             except torch.OutOfMemoryError:
                 if len(jobs) == 1:
                     raise GeneratorError(
@@ -110,6 +111,14 @@ class LatentGenerator:
         return [
             image for part in even_batches(jobs, self._fits) for image in self._fit(part, settings, scheduler)
         ]
+
+    def _with_company(self, jobs: list[Job]) -> list[Job]:
+        """On a CPU: as many jobs as it takes for the same bits at any batch size; see generators.steady."""
+        import torch
+
+        if self._device.type != "cpu" or self._fits is not None:  # no memory for company
+            return jobs
+        return filled(jobs, company(len(jobs), self.info.resolution**2, torch.get_num_threads()))
 
     def _make(self, jobs: list[Job], settings: Settings, scheduler: Any) -> list[Image.Image]:
         import torch
@@ -210,8 +219,10 @@ class LatentGenerator:
 
         pipe = self.pipeline
         resolution, shape = self._noise_shape()
-        if getattr(pipe, "vae", None) is not None and (resolution >= 512 or self._device.type == "cpu"):
-            pipe.vae.enable_slicing()  # a batch at once overflows the memory of a GPU, the cache of a CPU
+        if self._device.type == "cpu":
+            settle(pipe)
+        elif getattr(pipe, "vae", None) is not None and resolution >= 512:
+            pipe.vae.enable_slicing()  # a batch at once overflows the memory of a GPU
         planted = folder / "planted.toml"
         networks = {n: m for n, m in pipe.components.items() if hasattr(m, "parameters")}
         return GeneratorInfo(

@@ -18,6 +18,7 @@ from auditkit.files import sha256_file
 from generators import samplers
 from generators.base import Job, Settings
 from generators.latent import LatentGenerator
+from generators.steady import company
 from generators.load import load_generator
 
 JOBS = [Job("a portrait of a judge", 11), Job("a picture of a pilot", 12), Job("a drawing of an artist", 13)]
@@ -76,7 +77,7 @@ def test_without_guidance_the_unconditional_half_is_skipped(
         list(generator.generate(JOBS, Settings("ddim", 2, guidance)))
     finally:
         hook.remove()
-    assert sizes == [3 * halves] * 2
+    assert sizes == [company(3, 16 * 16, torch.get_num_threads()) * halves] * 2
 
 
 def test_each_text_is_encoded_once(checkpoint: Path) -> None:
@@ -95,7 +96,7 @@ def test_running_out_of_memory_halves_the_batch_and_goes_on(
     sizes = _memory_for(1, generator, monkeypatch)
     with pytest.warns(UserWarning, match="going on with 1"):
         images = list(generator.generate(JOBS, DDIM, batch_size=3))
-    assert sizes == [3, 1, 1, 1]
+    assert sizes == [company(3, 16 * 16, torch.get_num_threads()), 1, 1, 1]
     assert all((a == np.asarray(b)).all() for a, b in zip(expected, images, strict=True))
 
 
