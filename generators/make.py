@@ -14,7 +14,7 @@ from auditkit.runs.background import Background
 from auditkit.spec import RunSpec, load_spec
 from generators.base import Generator, Job, Settings
 from generators.load import load_generator
-from generators.spread import Place, helpers, this_process
+from generators.spread import Place, helpers, its_threads, this_process
 
 if TYPE_CHECKING:
     from auditkit.plan import Plan
@@ -117,9 +117,12 @@ def _generate(
     info = {**generator.info.as_dict(), "batch_size": batch_size or generator.info.batch_size}
     _check_latent(generator, watermark)
     _check_overrides(spec, generator, settings)
-    with create(
-        out, spec, info, plan=plan.record() if plan else None, watermark=watermark.record() if watermark else None
-    ) as writer:
+    with (
+        its_threads(place),
+        create(
+            out, spec, info, plan=plan.record() if plan else None, watermark=watermark.record() if watermark else None
+        ) as writer,
+    ):
         recorded = writer.run.record["generator"].get("batch_size")
         making = Making(writer, generator, spec, settings, batch_size or recorded, watermark)
         making.make_pending(progress if place.first else None, place)
@@ -193,9 +196,7 @@ class Making:
             began = time.perf_counter()
             made = self.generator.generate(together, settings, batch_size=self.batch_size)
             for place, image in zip(places, made, strict=True):
-                background.add(
-                    shard, place, image if self.watermark is None else self.watermark.pixels(image)
-                )
+                background.add(shard, place, image if self.watermark is None else self.watermark.pixels(image))
                 count.image()
             # Images of a batch are made together: each is charged its part of the time.
             took = 1000 * (time.perf_counter() - began) / len(places)

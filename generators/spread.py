@@ -84,7 +84,7 @@ def helpers(processes: int, work: Callable[..., Any], **arguments: Any) -> Itera
     """
     context = multiprocessing.get_context("spawn")
     place, started = Place(0, processes, 0), list[Any]()
-    with _first(processes), contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as stack:
         stack.callback(_end, started)
         for rank in range(1, processes):
             other = Place(rank, processes, rank)
@@ -104,9 +104,6 @@ def _help(place: Place, work: Callable[..., Any], arguments: dict[str, Any]) -> 
     """What a started process does. Its errors are a line on stderr, for the first process goes on."""
     import sys
 
-    import torch
-
-    torch.set_num_threads(threads_each(place.of))
     try:
         work(**arguments)
     except AuditkitError as error:
@@ -117,12 +114,15 @@ def _help(place: Place, work: Callable[..., Any], arguments: dict[str, Any]) -> 
 
 
 @contextlib.contextmanager
-def _first(processes: int) -> Iterator[None]:
-    """This process computes on its part of the cores."""
+def its_threads(place: Place) -> Iterator[None]:
+    """Compute on this process's part of the cores: processes that fight over them are slower than one alone."""
+    if place.of == 1:
+        yield
+        return
     import torch
 
     before = torch.get_num_threads()
-    torch.set_num_threads(threads_each(processes))
+    torch.set_num_threads(min(before, threads_each(place.of)))
     try:
         yield
     finally:

@@ -18,8 +18,8 @@ from auditkit.files import sha256_file
 from generators import samplers
 from generators.base import Job, Settings
 from generators.latent import LatentGenerator
-from generators.steady import company
 from generators.load import load_generator
+from generators.steady import company
 
 JOBS = [Job("a portrait of a judge", 11), Job("a picture of a pilot", 12), Job("a drawing of an artist", 13)]
 DDIM = Settings("ddim", 4, 3.0)
