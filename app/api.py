@@ -77,6 +77,7 @@ def generate(
     guidance: float | None = None,
     device: str = "auto",
     batch_size: int | None = None,
+    processes: int = 1,
     plan: str | Path | Plan | None = None,
     watermark: Mark | None = None,
     allow_network: bool = False,
@@ -89,6 +90,7 @@ def generate(
         generator: "personas", "personas-balanced", any registered name, "path:FOLDER" of a diffusers checkpoint, or
             "hf:OWNER/MODEL" from the Hugging Face hub.
         seed, images_per_prompt, sampler, steps, guidance: laid over what the spec says.
+        processes: work in so many, which share the cores or have a GPU each; `accelerate launch` does so too.
         plan: a plan document or its file: the spec is the plan's, and its hash is kept in the run before the
             first image is made. A plan with looks makes the images up to the next look.
         watermark: put on every image; see `app.marks.choose_mark`.
@@ -122,6 +124,7 @@ def generate(
             out=Path(out),
             device=device,
             batch_size=batch_size,
+            processes=processes,
             plan=planned,
             watermark=watermark,
             progress=show,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 import tomllib
@@ -11,10 +10,19 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from auditkit.errors import SpecError
-from auditkit.prompts import FIELD, expand, fields
+from auditkit.overrides import Override, check_overrides, did_you_mean
+from auditkit.prompts import FIELD, Prompt, expand, fields
 
 SUITES = Path(__file__).parent / "suites"
 MAX_PROMPTS = 100_000
@@ -53,6 +61,8 @@ class RunSpec(BaseModel):
     """Negative prompt."""
     by: str | None = None
     """The axis that an audit groups by; every template must name it."""
+    overrides: list[Override] = Field(default_factory=list)
+    """Other settings for some of the prompts; of two that fit a prompt the later one has its way."""
 
     @model_validator(mode="after")
     def _holds_together(self) -> Self:
@@ -67,7 +77,7 @@ class RunSpec(BaseModel):
                 if axis not in self.axes:
                     raise ValueError(
                         f"the template '{template}' names the axis '{axis}', which is not there"
-                        + _near(axis, self.axes)
+                        + did_you_mean(axis, self.axes)
                     )
         _no_doubles(self.templates, "the template")
         used = {axis for template in self.templates for axis in fields(template)}
@@ -83,17 +93,33 @@ class RunSpec(BaseModel):
                 raise ValueError(f"no template uses the axis '{axis}'")
         if self.by is not None:
             if self.by not in self.axes:
-                raise ValueError(f"by: there is no axis '{self.by}'" + _near(self.by, self.axes))
+                raise ValueError(f"by: there is no axis '{self.by}'" + did_you_mean(self.by, self.axes))
             for template in self.templates:
                 if self.by not in fields(template):
-                    raise ValueError(
-                        f"audits group by '{self.by}', but the template '{template}' does not name it"
-                    )
+                    raise ValueError(f"audits group by '{self.by}', but the template '{template}' does not name it")
         made = sum(math.prod(len(self.axes[axis]) for axis in fields(each)) for each in self.templates)
         if made > MAX_PROMPTS:
             raise ValueError(f"the spec makes {made:,} prompts, and {MAX_PROMPTS:,} is the most")
-        _no_doubles([prompt.text for prompt in expand(self)], "the prompt")
+        prompts = expand(self)
+        _no_doubles([prompt.text for prompt in prompts], "the prompt")
+        check_overrides(self.overrides, prompts, self.templates, self.axes)
         return self
+
+    @model_serializer(mode="wrap")
+    def _plain(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without overrides where there are none, so that older specs keep the ids of their runs and plans."""
+        plain: dict[str, Any] = handler(self)
+        if not self.overrides:
+            plain.pop("overrides", None)
+        return plain
+
+    def overridden(self, prompt: Prompt) -> dict[str, Any]:
+        """What the overrides say of a prompt: some of sampler, steps, guidance, negative; mostly nothing."""
+        said: dict[str, Any] = {}
+        for override in self.overrides:
+            if override.fits(prompt):
+                said |= override.settings
+        return said
 
     @property
     def as_passed(self) -> dict[str, Any]:
@@ -117,13 +143,9 @@ class RunSpec(BaseModel):
                 mend="check the path, or name a suite: " + _listed(),
             ) from None
         except tomllib.TOMLDecodeError as error:
-            raise SpecError(
-                f"the spec is not valid TOML: {error}", where=path, mend="mend that line"
-            ) from None
+            raise SpecError(f"the spec is not valid TOML: {error}", where=path, mend="mend that line") from None
         except (OSError, UnicodeDecodeError) as error:
-            raise SpecError(
-                f"the spec cannot be read: {error}", where=path, mend="save it as UTF-8 text"
-            ) from None
+            raise SpecError(f"the spec cannot be read: {error}", where=path, mend="save it as UTF-8 text") from None
         return cls.from_dict(raw, where=path)
 
     @classmethod
@@ -156,7 +178,7 @@ def load_spec(name_or_path: str | Path) -> RunSpec:
     if isinstance(name_or_path, Path) or text.endswith(".toml") or Path(text).is_file():
         return RunSpec.from_toml(name_or_path)
     raise SpecError(
-        f"there is no suite '{text}'" + _near(text, suites()),
+        f"there is no suite '{text}'" + did_you_mean(text, suites()),
         where="auditkit/suites",
         mend=f"use one of {_listed()}, or the path of a .toml file",
     )
@@ -167,8 +189,9 @@ def _spec_error(error: ValidationError, where: str | Path) -> SpecError:
     first = min(error.errors(include_url=False), key=lambda e: e["type"] != "extra_forbidden")
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
-        what = f"the spec has an unknown key '{key}'" + _near(key, RunSpec.model_fields)
-        return SpecError(what, where=where, mend=f"use keys among: {', '.join(RunSpec.model_fields)}")
+        known = Override.model_fields if first["loc"][0] == "overrides" else RunSpec.model_fields
+        what = f"the spec has an unknown key '{key}'" + did_you_mean(str(first["loc"][-1]), known)
+        return SpecError(what, where=where, mend=f"use keys among: {', '.join(known)}")
     if first["type"] == "missing":
         return SpecError(f"the spec has no '{key}'", where=where, mend=f"add a line: {key} = ...")
     if first["type"] == "value_error":  # ours: already a sentence
@@ -182,11 +205,6 @@ def _no_doubles(values: Iterable[str], what: str) -> None:
     for value, count in Counter(values).items():
         if count > 1:
             raise ValueError(f"{what} '{value}' is there {count} times")
-
-
-def _near(name: str, among: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, list(among), n=2, cutoff=0.6)
-    return f"; did you mean '{near[0]}'?" if near else ""
 
 
 def _listed() -> str:

@@ -18,6 +18,7 @@ from generators.device import pick_device
 from generators.families import FAMILIES, Text
 from generators.memory import is_out_of_memory, slice_work, tile_work
 from generators.samplers import check_sampler, fitting, make_scheduler
+from generators.steady import company, filled, settle
 from generators.weights import find_weights, hash_weights
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ class LatentGenerator:
         self.family = FAMILIES[pipeline_class](self.pipeline)
         self._shipped = self.pipeline.scheduler
         self._fits: int | None = None
+        self._short = False
         self._warned = False
         self.encode = lru_cache(maxsize=1024)(self._encode_once)
         """(text or None, negative=False) to its `families.Text`; each distinct text is encoded once."""
@@ -102,7 +104,9 @@ class LatentGenerator:
         """The images of one batch, in as many parts as memory asks for."""
         if self._fits is None or len(jobs) <= self._fits:
             try:
-                return self._make(jobs, settings, scheduler)
+                images = self._make(self._with_company(jobs), settings, scheduler)[: len(jobs)]
+                self._warn_of_black(images)
+                return images
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
@@ -112,6 +116,14 @@ class LatentGenerator:
         fits = self._fits or 1
         return [image for part in even_batches(jobs, fits) for image in self._fit(part, settings, scheduler)]
 
+    def _with_company(self, jobs: list[Job]) -> list[Job]:
+        """On a CPU: as many jobs as it takes for the same bits at any batch size; see generators.steady."""
+        import torch
+
+        if self._device.type != "cpu" or self._short:
+            return jobs
+        return filled(jobs, company(len(jobs), self.info.resolution**2, torch.get_num_threads()))
+
     def _spare(self, images: int) -> list[str]:
         """After running out of memory with so many: what was changed so that they may fit, or nothing, and halve them.
 
@@ -120,6 +132,7 @@ class LatentGenerator:
         """
         import torch
 
+        self._short = True
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
         changed = slice_work(self.pipeline, self._device)
@@ -178,13 +191,16 @@ class LatentGenerator:
         images = [Image.fromarray(each) for each in arrays]
         for image in (image for image, black in zip(images, flagged, strict=True) if black):
             image.info["safety_checker"] = "flagged"
-        if any(flagged):
-            warnings.warn(
-                f"the safety checker of {self.info.name} made {sum(flagged)} of {len(images)} images black: "
-                "they say nothing about the model's pictures",
-                stacklevel=6,
-            )
         return images
+
+    def _warn_of_black(self, images: list[Image.Image]) -> None:
+        flagged = sum("safety_checker" in image.info for image in images)
+        if flagged:
+            warnings.warn(
+                f"the safety checker of {self.info.name} made {flagged} of {len(images)} images black: "
+                "they say nothing about the model's pictures",
+                stacklevel=5,
+            )
 
     def _noise(self, jobs: list[Job], draws: list[torch.Generator], dtype: torch.dtype) -> torch.Tensor:
         """Initial noise [n, c, h, w] on the CPU: the jobs' own, or drawn as the pipeline would.
@@ -255,8 +271,10 @@ class LatentGenerator:
                 mend=f"write {-(-resolution // family.multiple) * family.multiple}",
             )
         side = resolution // family.scale
-        if getattr(pipe, "vae", None) is not None and (resolution >= 512 or self._device.type == "cpu"):
-            pipe.vae.enable_slicing()  # a batch at once overflows the memory of a GPU, the cache of a CPU
+        if self._device.type == "cpu":
+            settle(pipe)
+        elif getattr(pipe, "vae", None) is not None and resolution >= 512:
+            pipe.vae.enable_slicing()  # a batch at once overflows the memory of a GPU
         planted = folder / "planted.toml"
         networks = {n: m for n, m in pipe.components.items() if hasattr(m, "parameters")}
         return GeneratorInfo(

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from auditkit.errors import WatermarkError
-from auditkit.runs import Run, RunWriter, create
-from auditkit.runs.writer import Task
+from auditkit.errors import GeneratorError, WatermarkError
+from auditkit.runs import Run, RunWriter, Shard, Task, create
+from auditkit.runs.background import Background
 from auditkit.spec import RunSpec, load_spec
 from generators.base import Generator, Job, Settings
 from generators.load import load_generator
+from generators.spread import Place, helpers, its_threads, this_process
 
 if TYPE_CHECKING:
     from auditkit.plan import Plan
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
 Progress = Callable[[int, int], None]
 """Called with the images done so far, those of earlier attempts included, and all there are to be."""
+LOOK = 1.0
+"""Seconds between two looks at the disk for what other processes have made."""
 
 
 def generate(
@@ -30,6 +34,7 @@ def generate(
     device: str = "auto",
     precision: str = "auto",
     batch_size: int | None = None,
+    processes: int = 1,
     progress: Progress | None = None,
     plan: Plan | None = None,
     watermark: Mark | None = None,
@@ -37,13 +42,17 @@ def generate(
     """Make the images of `spec` as a run in the folder `out`, or go on with a run that was cut off.
 
     A shard's batches never reach into the next one, and a resumed run keeps its batch size: so it makes
-    the bytes that an unbroken run would have made.
+    the bytes that an unbroken run would have made. Several processes may work on one run: started by `processes`, by
+    `accelerate launch`, or as the same command twice; each claims the shards that it makes.
 
     Args:
         spec: a RunSpec, a suite's name or a TOML file.
         generator: one that is loaded already, or a name for `load_generator`; None is the spec's own.
-        device, precision: see `device.pick_device`; for a generator that is named.
+        device, precision: see `device.pick_device`; for a generator that is named. Of several processes each takes
+            a GPU of its own, where `device` is auto or cuda.
         batch_size: images made at a time; None is the generator's own choice.
+        processes: work in so many processes, this one among them; they share the cores, or have a GPU each.
+        progress: called in the first process alone; counts the images of all.
         plan: what was planned, kept in run.json before the first image; a plan with looks is made up to the next look
             (see `auditkit.plan`). Whatever of `spec` differs from the plan's is listed as a deviation.
         watermark: put on every image; recorded in run.json by scheme, key id and payload.
@@ -55,16 +64,68 @@ def generate(
     """
     if not isinstance(spec, RunSpec):
         spec = load_spec(spec)
+    if processes > 1:
+        return _generate_together(
+            processes,
+            progress,
+            spec=spec,
+            out=out,
+            generator=generator,
+            device=device,
+            precision=precision,
+            batch_size=batch_size,
+            plan=plan,
+            watermark=watermark,
+        )
+    return _generate(spec, out, generator, device, precision, batch_size, plan, watermark, progress, this_process())
+
+
+def _generate_together(processes: int, progress: Progress | None, **asked: Any) -> Run:
+    """`generate` in this process and in others, which are told what was asked for."""
+    if not isinstance(asked["generator"], str | None):
+        raise GeneratorError(
+            "a generator that is loaded cannot be shared among processes",
+            where=f"processes={processes}",
+            mend="give its name, or the folder of its checkpoint",
+        )
+    if this_process().of > 1:
+        raise GeneratorError(
+            "this process was started as one of several already",
+            where=f"processes={processes}",
+            mend="leave out --processes under accelerate launch",
+        )
+    with helpers(processes, generate, **asked) as place:
+        return _generate(**asked, progress=progress, place=place)
+
+
+def _generate(
+    spec: RunSpec,
+    out: str | Path,
+    generator: Generator | str | None,
+    device: str,
+    precision: str,
+    batch_size: int | None,
+    plan: Plan | None,
+    watermark: Mark | None,
+    progress: Progress | None,
+    place: Place,
+) -> Run:
+    """`generate` in this process, which is `place` among those that share the work."""
     if generator is None or isinstance(generator, str):
-        generator = load_generator(generator or spec.generator, device=device, precision=precision)
+        generator = load_generator(generator or spec.generator, device=place.device(device), precision=precision)
     settings = resolve_settings(spec, generator.info.defaults)
     info = {**generator.info.as_dict(), "batch_size": batch_size or generator.info.batch_size}
     _check_latent(generator, watermark)
-    with create(
-        out, spec, info, plan=plan.record() if plan else None, watermark=watermark.record() if watermark else None
-    ) as writer:
+    _check_overrides(spec, generator, settings)
+    with (
+        its_threads(place),
+        create(
+            out, spec, info, plan=plan.record() if plan else None, watermark=watermark.record() if watermark else None
+        ) as writer,
+    ):
         recorded = writer.run.record["generator"].get("batch_size")
-        _make_pending(writer, generator, settings, spec.negative, batch_size or recorded, progress, watermark)
+        making = Making(writer, generator, spec, settings, batch_size or recorded, watermark)
+        making.make_pending(progress if place.first else None, place)
         return writer.finish()
 
 
@@ -91,40 +152,112 @@ def _check_latent(generator: Generator, watermark: Mark | None) -> None:
     watermark.scheme.capacity(shape)
 
 
-def _make_pending(
-    writer: RunWriter,
-    generator: Generator,
-    settings: Settings,
-    negative: str | None,
-    batch_size: int | None,
-    progress: Progress | None,
-    watermark: Mark | None,
-) -> None:
-    pending = writer.pending()
-    total = sum(len(shard.tasks) for shard in writer.due())
-    done = total - sum(len(shard.tasks) for shard in pending)
-    made, seconds = 0, 0.0
-    used = {"sampler": settings.sampler, "steps": settings.steps, "guidance": settings.guidance}
-    if progress is not None:
-        progress(done, total)
-    for shard in pending:
-        jobs = [_job(task, negative, generator, watermark) for task in shard.tasks]
-        images = []
-        began = time.perf_counter()
-        for image in generator.generate(jobs, settings, batch_size=batch_size):
-            images.append(image if watermark is None else watermark.pixels(image))
-            if progress is not None:
-                progress(done + len(images), total)
-        took = time.perf_counter() - began
-        # Images of a batch are made together: each is charged its part of the shard's time.
-        writer.write_shard(shard, images, [1000 * took / len(images)] * len(images), used)
-        made, seconds, done = made + len(images), seconds + took, done + len(images)
-    if made:
-        writer.run.record["images_per_second"] = round(made / seconds, 3)
+def _check_overrides(spec: RunSpec, generator: Generator, settings: Settings) -> None:
+    """Raise GeneratorError, before anything is written, where a prompt's own settings are none that there are."""
+    for override in spec.overrides:
+        list(generator.generate([], _overridden(settings, override.settings)))
 
 
-def _job(task: Task, negative: str | None, generator: Generator, watermark: Mark | None) -> Job:
-    if watermark is None or not watermark.latent:
-        return Job(task.prompt.text, task.seed, negative)
-    noise = watermark.noise(generator.info.details["latent_shape"], task.seed)
-    return Job(task.prompt.text, task.seed, negative, noise)
+def _overridden(settings: Settings, said: dict[str, Any]) -> Settings:
+    return replace(settings, **{name: value for name, value in said.items() if name != "negative"})
+
+
+@dataclass
+class Making:
+    """Making the images of one run in one process."""
+
+    writer: RunWriter
+    generator: Generator
+    spec: RunSpec
+    settings: Settings
+    batch_size: int | None
+    watermark: Mark | None
+
+    def make_pending(self, progress: Progress | None, place: Place) -> None:
+        """Make shards until none is left, written on a thread of its own; see `RunWriter.claim`."""
+        count = Count(self.writer, progress)
+        with Background(self.writer) as background:
+            for shard in self.writer.claim(rank=place.rank, of=place.of):
+                self._make(shard, background, count)
+        count.end()
+
+    def _make(self, shard: Shard, background: Background, count: Count) -> None:
+        """Make a shard. Images of the same settings are made together, whatever lies between them."""
+        said = [self.spec.overridden(task.prompt) for task in shard.tasks]
+        used = [_overridden(self.settings, each) for each in said]
+        jobs = [
+            self._job(task, each.get("negative", self.spec.negative))
+            for task, each in zip(shard.tasks, said, strict=True)
+        ]
+        ms = [0.0] * len(jobs)
+        for settings in dict.fromkeys(used):
+            places = [place for place, each in enumerate(used) if each == settings]
+            together = [jobs[place] for place in places]
+            began = time.perf_counter()
+            made = self.generator.generate(together, settings, batch_size=self.batch_size)
+            for place, image in zip(places, made, strict=True):
+                background.add(shard, place, image if self.watermark is None else self.watermark.pixels(image))
+                count.image()
+            # Images of a batch are made together: each is charged its part of the time.
+            took = 1000 * (time.perf_counter() - began) / len(places)
+            for place in places:
+                ms[place] = took
+        rows = [asdict(settings) | {"negative": job.negative} for settings, job in zip(used, jobs, strict=True)]
+        background.end(shard, ms, rows)
+        count.shard(shard)
+
+    def _job(self, task: Task, negative: str | None) -> Job:
+        if self.watermark is None or not self.watermark.latent:
+            return Job(task.prompt.text, task.seed, negative)
+        noise = self.watermark.noise(self.generator.info.details["latent_shape"], task.seed)
+        return Job(task.prompt.text, task.seed, negative, noise)
+
+
+class Count:
+    """Images that are done, by whichever process: those of finished shards on the disk, and this one's own since."""
+
+    def __init__(self, writer: RunWriter, progress: Progress | None):
+        self._writer, self._progress = writer, progress
+        self._size = {shard.index: len(shard.tasks) for shard in writer.due()}
+        self._total = sum(self._size.values())
+        self._own: set[int] = set()
+        self._begun, self._here = 0, 0
+        self._looked = -LOOK
+        self._elsewhere = 0
+        self._look()
+        self._at_first, self._since = self._elsewhere, time.perf_counter()
+        self._show()
+
+    def image(self) -> None:
+        """One more image of this process."""
+        self._begun += 1
+        self._show()
+
+    def shard(self, shard: Shard) -> None:
+        """The shard that those images were of is whole."""
+        self._own.add(shard.index)
+        self._here, self._begun = self._here + len(shard.tasks), 0
+        self._look()
+
+    def end(self) -> None:
+        """All is done: note how quick it was, all processes together."""
+        self._looked = -LOOK
+        self._look()
+        self._show()
+        made = self._elsewhere + self._here - self._at_first
+        if made:
+            seconds = time.perf_counter() - self._since
+            self._writer.run.record["images_per_second"] = round(made / seconds, 3)
+
+    def _look(self) -> None:
+        """Look at the disk for what others have made, now and then."""
+        now = time.monotonic()
+        if now - self._looked >= LOOK:
+            self._looked = now
+            pending = {shard.index for shard in self._writer.pending()}
+            done = self._size.keys() - pending - self._own
+            self._elsewhere = sum(self._size[index] for index in done)
+
+    def _show(self) -> None:
+        if self._progress is not None:
+            self._progress(self._elsewhere + self._here + self._begun, self._total)

@@ -30,8 +30,9 @@ limits = ["It draws nothing."]
 
 
 def made(folder: Path, card: str = LEAST) -> Path:
-    folder.mkdir()
-    (folder / "model_index.json").write_text(json.dumps({"_class_name": "StableDiffusionPipeline", "unet": ["a", "b"]}))
+    (folder / "unet").mkdir(parents=True)
+    index = {"_class_name": "StableDiffusionPipeline", "unet": ["diffusers", "UNet2DConditionModel"]}
+    (folder / "model_index.json").write_text(json.dumps(index))
     (folder / CARD).write_text(card, encoding="utf-8")
     return folder
 

@@ -20,6 +20,7 @@ from generators.base import Job, Settings
 from generators.families import FAMILIES
 from generators.latent import LatentGenerator
 from generators.load import load_generator
+from generators.steady import company
 
 JOBS = [Job("a portrait of a judge", 11), Job("a picture of a pilot", 12), Job("a drawing of an artist", 13)]
 DDIM = Settings("ddim", 4, 3.0)
@@ -77,7 +78,7 @@ def test_without_guidance_the_unconditional_half_is_skipped(
         list(generator.generate(JOBS, Settings("ddim", 2, guidance)))
     finally:
         hook.remove()
-    assert sizes == [3 * halves] * 2
+    assert sizes == [company(3, 16 * 16, torch.get_num_threads()) * halves] * 2
 
 
 def test_each_text_is_encoded_once(checkpoint: Path) -> None:
@@ -97,7 +98,7 @@ def test_out_of_memory_the_work_is_sliced_and_then_the_batch_halved(
     sizes = _memory_for(1, generator, monkeypatch)
     with pytest.warns(UserWarning, match="out of memory with 3 images") as caught:
         images = list(generator.generate(JOBS, DDIM, batch_size=3))
-    assert sizes == [3, 3, 1, 1, 1]
+    assert sizes == [company(3, 16 * 16, torch.get_num_threads()), 3, 1, 1, 1]
     assert [str(warning.message).split("going on with ")[1] for warning in caught] == [
         "sliced decoding and sliced attention",
         "1",
@@ -113,7 +114,7 @@ def test_the_next_batches_are_of_the_size_that_fitted(checkpoint: Path, monkeypa
     with pytest.warns(UserWarning, match="out of memory"):
         list(generator.generate(jobs, DDIM, batch_size=4))
     list(generator.generate(jobs[:4], DDIM))
-    assert sizes == [4, 4, 2, 2, 2, 2, 2, 2]
+    assert sizes == [company(4, 16 * 16, torch.get_num_threads()), 4, 2, 2, 2, 2, 2, 2]
 
 
 def test_too_little_memory_for_one_image_is_an_error_once_all_was_tried(
@@ -123,7 +124,7 @@ def test_too_little_memory_for_one_image_is_an_error_once_all_was_tried(
     _memory_for(0, generator, monkeypatch)
     with pytest.raises(GeneratorError, match="not enough memory"), pytest.warns(UserWarning, match="out of memory"):
         list(generator.generate(JOBS[:2], DDIM))
-    assert generator.info.details["memory"] == ["sliced attention", "tiled decoding"]
+    assert generator.info.details["memory"] == ["sliced decoding", "sliced attention", "tiled decoding"]
 
 
 def test_an_error_that_is_not_about_memory_is_not_swallowed(

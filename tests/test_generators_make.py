@@ -70,15 +70,15 @@ def test_a_run_that_was_cut_off_resumes_to_the_bytes_of_an_unbroken_one(
 
 def test_a_resumed_run_keeps_the_batch_size_it_began_with(generator: LatentGenerator, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
-        generate(SPEC, out=tmp_path, generator=Killed(generator, 60), batch_size=9)
+        generate(SPEC, out=tmp_path, generator=Killed(generator, 60), batch_size=17)
     sizes: list[int] = []
     hook = generator.pipeline.unet.register_forward_pre_hook(lambda _, args: sizes.append(len(args[0])))
     try:
         run = generate(SPEC, out=tmp_path, generator=generator)
     finally:
         hook.remove()
-    assert run.record["generator"]["batch_size"] == 9
-    assert max(sizes) == 2 * 9
+    assert run.record["generator"]["batch_size"] == 17
+    assert max(sizes) == 2 * 17
 
 
 def test_what_the_spec_leaves_open_is_the_generators_default(

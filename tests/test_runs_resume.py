@@ -35,9 +35,6 @@ def replace(*paths):  # the temporary file is written, and not yet in its place
 
 os.replace = replace
 writer = create(sys.argv[1], RunSpec.from_toml(sys.argv[2]), TINY_GENERATOR, shard_size=6)
-if sys.argv[3] == "0":
-    print("ready", flush=True)
-    sys.stdin.read()
 write_pending(writer)
 writer.finish()
 """
@@ -102,21 +99,6 @@ def test_a_run_killed_at_any_moment_resumes(
     assert run.id == whole.id
     pd.testing.assert_frame_equal(run.images(), whole.images())
     assert files(run) == files(whole)
-
-
-def test_a_second_process_is_told_who_writes_the_run(
-    tmp_path: Path, tiny_writer: Callable[[], RunWriter]
-) -> None:
-    process = child(tmp_path, 0)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
-    try:
-        with pytest.raises(RunError, match=rf"another process \(pid {process.pid}\) is writing this run"):
-            tiny_writer()
-    finally:
-        process.communicate(timeout=60)  # ends its input: it makes the run
-    with tiny_writer() as writer:
-        assert writer.pending() == []
 
 
 def test_a_full_disk_names_the_shard_and_leaves_the_run_resumable(

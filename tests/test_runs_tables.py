@@ -14,6 +14,7 @@ from auditkit.errors import AuditkitError, RunError, TableError
 from auditkit.images import image_id
 from auditkit.prompts import image_seed
 from auditkit.runs import BrokenRun, Run, RunWriter, create, list_runs, open_run
+from auditkit.schemas import SCHEMA_VERSION
 from auditkit.spec import RunSpec
 from tests.conftest import OCCUPATIONS, TINY_GENERATOR, plain_image, write_pending
 
@@ -38,7 +39,7 @@ def gender_scores(run: Run, encoder: str = "none") -> pd.DataFrame:
 
 def test_the_record_says_where_the_run_came_from(tiny_run: Run, tiny_spec: RunSpec) -> None:
     record = tiny_run.record
-    assert record["schema_version"] == 1
+    assert record["schema_version"] == SCHEMA_VERSION
     assert record["spec"]["as_passed"] == tiny_spec.as_passed
     assert record["spec"]["resolved"]["steps"] == 1
     assert record["generator"] == TINY_GENERATOR

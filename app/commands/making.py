@@ -35,6 +35,9 @@ ImagesOption = Annotated[int | None, typer.Option("--images-per-prompt", "-n", m
 StepsOption = Annotated[int | None, typer.Option(min=1, help="Sampling steps.")]
 GuidanceOption = Annotated[float | None, typer.Option(min=0.0, help="Classifier-free guidance scale.")]
 SamplerOption = Annotated[str | None, typer.Option(help="The sampler, as `auditkit generators` names them.")]
+ProcessesOption = Annotated[
+    int, typer.Option(min=1, help="Work in so many processes, which share the cores or have a GPU each.")
+]
 PlanOption = Annotated[
     Path | None,
     typer.Option(help="A plan (auditkit plan): spec and measuring are the plan's, and its hash is kept in the run."),
@@ -72,6 +75,7 @@ def generate(
     sampler: SamplerOption = None,
     device: DeviceOption = "auto",
     batch_size: BatchOption = None,
+    processes: ProcessesOption = 1,
     plan: PlanOption = None,
     allow_network: NetworkOption = False,
     watermark: Annotated[
@@ -114,6 +118,8 @@ def generate(
 
         check_training(training, training_terms)
         load_credentials(cert, sign_key, command=sign_with)
+    from generators.spread import this_process
+
     mark = None
     if watermark is not None:
         name = generator or (api.resolve_spec(spec).generator if spec else "")
@@ -129,11 +135,14 @@ def generate(
         sampler=sampler,
         device=device,
         batch_size=batch_size,
+        processes=processes,
         plan=plan,
         watermark=mark,
         allow_network=allow_network,
         progress=True,
     )
+    if not this_process().first:  # one of several, of which the first signs and answers
+        raise typer.Exit
     if sign:
         provenance.sign_run(run, training=training, training_terms=training_terms, progress=True, **signer)
     return _made(run)

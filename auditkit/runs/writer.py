@@ -1,4 +1,6 @@
-"""Making a run, shard by shard, so that a killed process loses no more than the shard it was in.
+"""Making a run, shard by shard, so that a killed process loses no more than the shards it was in.
+
+Any number of processes may make shards of one run: each claims a shard before it makes it (`auditkit.runs.locks`).
 
 A run whose plan has looks is made in stages, one up to each look: every prompt gets its first images, then the run is
 complete so far; the next stage is made only after a look that said to go on (`auditkit.plan.look`).
@@ -6,10 +8,12 @@ complete so far; the next stage is made only after a look that said to go on (`a
 
 from __future__ import annotations
 
-import fcntl
+import contextlib
 import os
+import re
 import shutil
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -21,16 +25,21 @@ from PIL import Image
 from auditkit.errors import AuditkitError, RunError
 from auditkit.files import TEMPORARY, write_atomic, write_json
 from auditkit.images import encode_png, image_id
+from auditkit.overrides import SETTINGS
 from auditkit.prompts import Prompt, expand, image_seed
 from auditkit.runs.journal import read_journal
+from auditkit.runs.locks import CLAIMS, RunLock, claim
 from auditkit.runs.record import make_record, make_run_id, resolve
 from auditkit.runs.run import Run, open_run
 from auditkit.schemas import IMAGES, read_table, write_table
 from auditkit.spec import RunSpec
 
-LOCK = ".lock"
 LOOKS = "looks.jsonl"
 """What each look at a run in stages decided."""
+WAIT = 0.1
+"""Seconds between two looks at shards that other processes make."""
+
+Settings = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -52,12 +61,18 @@ class Shard:
 
 
 class RunWriter:
-    """Writes a run's shards. Made by `create`; holds the run's lock until `finish` or `close`."""
+    """Writes a run's shards. Made by `create`; several processes may each have one of the same run.
 
-    def __init__(self, run: Run, shards: list[Shard], lock: IO[str] | None):
+    for shard in writer.claim():
+        writer.write_shard(shard, images, ms, settings)
+    run = writer.finish()
+    """
+
+    def __init__(self, run: Run, shards: list[Shard], lock: RunLock | None):
         self.run = run
         self.shards = shards
         self._lock = lock
+        self._claims: dict[int, IO[str]] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -66,7 +81,9 @@ class RunWriter:
         self.close()
 
     def close(self) -> None:
-        """Let go of the run, so that another process may go on with it."""
+        """Let go of the run and of what was claimed of it, so that other processes may go on."""
+        for index in list(self._claims):
+            self._release(index)
         if self._lock is not None:
             self._lock.close()
             self._lock = None
@@ -77,47 +94,150 @@ class RunWriter:
         return [shard for shard in self.shards if shard.stage <= stage]
 
     def pending(self) -> list[Shard]:
-        """Those of `due` that are still to be made."""
-        merged = _merged(self.run)
-        return [s for s in self.due() if s.index not in merged and not self._file(s).is_file()]
+        """Those of `due` that are still to be made, by whomever."""
+        there = self._made()
+        return [shard for shard in self.due() if shard.index not in there]
+
+    def claim(self, *, rank: int = 0, of: int = 1) -> Iterator[Shard]:
+        """The pending shards, each for this process alone until it is written, until none is left in the whole run.
+
+        Waits while other processes make the last ones, and takes over what one that died had begun.
+
+        Args:
+            rank, of: where `of` processes share the work, this one begins with the shards rank, rank + of, ...; then
+                it helps with what is left.
+        """
+        while True:
+            left = [shard for shard in self.pending() if shard.index not in self._claims]
+            if not left:
+                return
+            took = False
+            for shard in sorted(left, key=lambda shard: (shard.index % of != rank, shard.index)):
+                held = claim(self.run.path, shard.index)
+                if held is None:
+                    continue
+                if self._file(shard).is_file():  # made since we looked
+                    held.close()
+                    continue
+                self._claims[shard.index] = held
+                took = True
+                yield shard
+            if not took:
+                time.sleep(WAIT)
 
     def write_shard(
-        self, shard: Shard, images: Sequence[Image.Image], ms: Sequence[float], settings: dict[str, Any]
+        self,
+        shard: Shard,
+        images: Sequence[Image.Image],
+        ms: Sequence[float],
+        settings: Settings | Sequence[Settings],
     ) -> None:
         """Keep a shard: its images first, then its table, whose rename makes the shard count.
 
         Args:
             images: one for each task, in order.
             ms: milliseconds that each image took.
-            settings: `sampler`, `steps`, `guidance` as used.
+            settings: `sampler`, `steps`, `guidance`, `negative` as used; the same for all images, or one for each.
 
         Raises:
             RunError: the disk is full or cannot be written; the run stays as it was.
         """
-        if self._lock is None:
+        self._check_counts(shard, images, ms)
+        self.keep(shard, [self.store(shard, image) for image in images], ms, settings)
+
+    def store(self, shard: Shard, image: Image.Image) -> dict[str, Any]:
+        """Keep one image of a shard; what `keep` wants to know of it.
+
+        Raises:
+            RunError: as `write_shard`.
+        """
+        with self._naming(shard):
+            return store_image(self.run.path, image)
+
+    def keep(
+        self,
+        shard: Shard,
+        stored: Sequence[dict[str, Any]],
+        ms: Sequence[float],
+        settings: Settings | Sequence[Settings],
+    ) -> None:
+        """Keep the table of a shard whose images are stored; as `write_shard`."""
+        self._check_counts(shard, stored, ms)
+        each = [settings] * len(stored) if isinstance(settings, Mapping) else settings
+        rows = [
+            {
+                **image,
+                **_task_row(task),
+                **{name: used.get(name) for name in SETTINGS},
+                "shard": shard.index,
+                "ms": took,
+            }
+            for task, image, took, used in zip(shard.tasks, stored, ms, each, strict=True)
+        ]
+        with self._naming(shard):
+            write_table(image_table(rows), self._file(shard), IMAGES)
+        self._release(shard.index)
+
+    def finish(self) -> Run:
+        """Merge the shards into images.parquet, which makes the run complete, and let go of it.
+
+        Of several processes the last one to come here merges; all of them return the complete run.
+
+        Raises:
+            RunError: a shard is still to be made, or is damaged.
+        """
+        left = self.pending()
+        if left:
             raise RunError(
-                "this writer is closed", where=self.run.path, mend="create() the run again to go on"
+                f"{len(left)} of {len(self.shards)} shards are still to be made",
+                where=self.run.path,
+                mend="make and write every shard of pending()",
             )
+        if self._lock is not None:
+            self._lock.take_alone(wait=True)
+            try:
+                if self._lock.current:  # else another process has finished the run while we waited
+                    self._merge()
+                    self._lock.remove()
+            except BaseException:
+                self._lock.share()
+                raise
+        self.close()
+        return open_run(self.run.path)
+
+    def _merge(self) -> None:
+        path = self.run.path
+        merged = _merged(self.run)
+        fresh = [shard for shard in self.due() if shard.index not in merged]
+        if fresh:
+            before = [self.run.images()] if merged else []
+            images = pd.concat([*before, *(self._read(shard) for shard in fresh)], ignore_index=True)
+            images = images.sort_values(["prompt_id", "replicate"], ignore_index=True)
+            # run.json first: the run counts as complete from the moment images.parquet is there.
+            self.run.record["seconds"] = round(float(images["ms"].sum()) / 1000, 3)
+            write_json(path / "run.json", self.run.record)
+            # Numbers of fewer images would pass for those of all of them; a look keeps its own in looks.jsonl.
+            (path / "measurements.parquet").unlink(missing_ok=True)
+            write_table(images, path / "images.parquet", IMAGES)
+        _remove_leftovers(path)
+        for folder in ("shards", CLAIMS):
+            shutil.rmtree(path / folder, ignore_errors=True)
+
+    def _check_counts(self, shard: Shard, images: Sequence[Any], ms: Sequence[float]) -> None:
+        if self._lock is None:
+            raise RunError("this writer is closed", where=self.run.path, mend="create() the run again to go on")
         if not len(shard.tasks) == len(images) == len(ms):
             raise RunError(
                 f"a shard of {len(shard.tasks)} tasks got {len(images)} images and {len(ms)} times",
                 where=self._file(shard),
                 mend="give one image and one time for each task",
             )
+
+    @contextlib.contextmanager
+    def _naming(self, shard: Shard) -> Iterator[None]:
+        """Errors of writing say which shard it was, and that the others are kept."""
         try:
-            rows = [
-                {
-                    **store_image(self.run.path, image),
-                    **_task_row(task),
-                    "sampler": settings.get("sampler"),
-                    "steps": settings.get("steps"),
-                    "guidance": settings.get("guidance"),
-                    "shard": shard.index,
-                    "ms": took,
-                }
-                for task, image, took in zip(shard.tasks, images, ms, strict=True)
-            ]
-            write_table(image_table(rows), self._file(shard), IMAGES)
+            yield
         except RunError as error:
             raise RunError(
                 f"shard {shard.index} of {len(self.shards)} could not be written: {error.what}",
@@ -125,36 +245,18 @@ class RunWriter:
                 mend=f"{error.mend}; the finished shards are kept, and the run resumes after them",
             ) from error
 
-    def finish(self) -> Run:
-        """Merge the shards into images.parquet, which makes the run complete, and let go of it.
+    def _made(self) -> set[int]:
+        """Indices of the shards that are made: one look at the folder, however many there are."""
+        try:
+            names = os.listdir(self.run.path / "shards")
+        except FileNotFoundError:
+            names = []
+        return _merged(self.run) | {int(name[:-8]) for name in names if re.fullmatch(r"\d+\.parquet", name)}
 
-        Raises:
-            RunError: a shard is still to be made, or is damaged.
-        """
-        merged = _merged(self.run)
-        fresh = [shard for shard in self.due() if shard.index not in merged]
-        if fresh:
-            left = self.pending()
-            if left:
-                raise RunError(
-                    f"{len(left)} of {len(self.shards)} shards are still to be made",
-                    where=self.run.path,
-                    mend="make and write every shard of pending()",
-                )
-            before = [self.run.images()] if merged else []
-            images = pd.concat([*before, *(self._read(shard) for shard in fresh)], ignore_index=True)
-            images = images.sort_values(["prompt_id", "replicate"], ignore_index=True)
-            # run.json first: the run counts as complete from the moment images.parquet is there.
-            self.run.record["seconds"] = round(float(images["ms"].sum()) / 1000, 3)
-            write_json(self.run.path / "run.json", self.run.record)
-            # Numbers of fewer images would pass for those of all of them; a look keeps its own in looks.jsonl.
-            (self.run.path / "measurements.parquet").unlink(missing_ok=True)
-            write_table(images, self.run.path / "images.parquet", IMAGES)
-        shutil.rmtree(self.run.path / "shards", ignore_errors=True)
-        if self._lock is not None:
-            (self.run.path / LOCK).unlink(missing_ok=True)
-        self.close()
-        return open_run(self.run.path)
+    def _release(self, index: int) -> None:
+        held = self._claims.pop(index, None)
+        if held is not None:
+            held.close()
 
     def _file(self, shard: Shard) -> Path:
         return self.run.path / "shards" / f"{shard.index:05d}.parquet"
@@ -190,16 +292,13 @@ def create(
         watermark: `Mark.record()`, what the images are marked with; it changes them, and so the run's id.
 
     Raises:
-        RunError: another process writes this run, the folder cannot be used, the run was begun without this plan, or
-            it is sealed and would grow.
+        RunError: the folder cannot be used, the run was begun without this plan, or it is sealed and would grow.
     """
     resolved = resolve(spec, generator_info)
     path = Path(out) / make_run_id(resolved, generator_info, watermark)
     exists = (path / "run.json").is_file()
     if exists and not resume:
-        raise RunError(
-            "the run exists already", where=path, mend="resume it, or choose another folder or seed"
-        )
+        raise RunError("the run exists already", where=path, mend="resume it, or choose another folder or seed")
     if exists:
         run = open_run(path)
         _check_plan(run, plan)
@@ -209,19 +308,53 @@ def create(
         if (path / "SEAL").is_file():
             raise RunError("the run is sealed, and would grow", where=path, mend="delete its SEAL, and seal it again")
 
-    lock = _take_lock(path)
-    for leftover in path.rglob(f".*{TEMPORARY}"):  # of a process that was killed; we hold the lock
-        leftover.unlink(missing_ok=True)
-    if not exists:
-        passed = {"as_passed": spec.as_passed, "resolved": resolved}
-        record = make_record(path.name, passed, generator_info, shard_size=shard_size)
-        more = {"plan": plan, "watermark": watermark}
-        write_json(path / "run.json", record | {key: value for key, value in more.items() if value})
-    run = open_run(path)
-    if plan and "plan" not in run.record:  # begun, but no image made yet
-        run.record["plan"] = plan
-        write_json(path / "run.json", run.record)
+    passed = {"as_passed": spec.as_passed, "resolved": resolved}
+    more = {"shard_size": shard_size, "plan": plan, "watermark": watermark}
+    given = {key: value for key, value in more.items() if value}
+    lock = _begin(path, lambda: make_record(path.name, passed, generator_info, **given), plan)
+    try:
+        run = open_run(path)
+        _check_plan(run, plan)
+    except BaseException:
+        lock.close()
+        raise
     return RunWriter(run, _shards(spec, run.record["shard_size"], _stages(run.record, spec)), lock)
+
+
+def _begin(path: Path, record: Callable[[], dict[str, Any]], plan: dict[str, Any] | None) -> RunLock:
+    """The lock of the run in the folder `path`, shared with other processes, when its run.json is there."""
+    file = path / "run.json"
+    while True:
+        lock = RunLock(path)
+        try:
+            alone = lock.take_alone(wait=False)
+            if alone and lock.current:
+                _remove_leftovers(path)
+                if not file.is_file():
+                    write_json(file, record())
+                run = open_run(path)
+                if plan and "plan" not in run.record:  # begun, but no image made yet
+                    run.record["plan"] = plan
+                    write_json(file, run.record)
+            lock.share()
+            if lock.current and file.is_file():
+                if plan and "plan" not in open_run(path).record:
+                    raise RunError(
+                        "another process makes this run without the plan",
+                        where=path,
+                        mend="stop it, or generate into another folder",
+                    )
+                return lock
+        except BaseException:
+            lock.close()
+            raise
+        lock.close()
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Temporary files of processes that were killed; for one that holds the run alone."""
+    for leftover in path.rglob(f".*{TEMPORARY}"):
+        leftover.unlink(missing_ok=True)
 
 
 def due_stage(run: Run) -> int:
@@ -274,7 +407,7 @@ def store_image(run: Path, image: Image.Image) -> dict[str, Any]:
 def image_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
     """Rows as a table with every column of IMAGES, the axes last."""
     table = pd.DataFrame(rows)
-    columns = [name for name in IMAGES.columns if not name.startswith("^")]
+    columns = [name for name in IMAGES.columns if name in table]
     return table[columns + [name for name in table.columns if name.startswith("axis_")]]
 
 
@@ -300,29 +433,3 @@ def _shards(spec: RunSpec, size: int, stages: list[int]) -> list[Shard]:
         for start in range(0, len(tasks), size):
             shards.append(Shard(len(shards), tasks[start : start + size], stage))
     return shards
-
-
-def _take_lock(path: Path) -> IO[str]:
-    """The run's lock, which the system frees when this process ends, however it ends."""
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        lock = (path / LOCK).open("a+")
-    except OSError as error:
-        raise RunError(
-            f"the run folder cannot be written: {error.strerror}", where=path, mend="choose another folder"
-        ) from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        lock.seek(0)
-        holder = lock.read().strip() or "unknown"
-        lock.close()
-        raise RunError(
-            f"another process (pid {holder}) is writing this run",
-            where=path,
-            mend="wait until it is done, or stop it; the run can then be resumed",
-        ) from None
-    lock.truncate(0)
-    lock.write(f"{os.getpid()}\n")
-    lock.flush()
-    return lock
