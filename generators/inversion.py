@@ -77,12 +77,12 @@ def _schedule(generator: LatentGenerator, steps: int) -> tuple[list[int], list[f
 
     scheduler = make_scheduler("ddim", generator.pipeline.scheduler)
     prediction = str(scheduler.config.prediction_type)
-    known = prediction in ("epsilon", "v_prediction", "sample")
+    known = prediction in ("epsilon", "v_prediction", "sample") and generator.family.conditions is not None
     if not known or not 1 <= steps <= scheduler.config.num_train_timesteps:
         raise GeneratorError(
             "the noise of images cannot be recovered with this checkpoint and these steps",
             where=f"{generator.info.name}: steps={steps}, prediction_type={prediction}",
-            mend=f"use 1 to {scheduler.config.num_train_timesteps} steps, and a checkpoint that predicts noise or v",
+            mend=f"use 1 to {scheduler.config.num_train_timesteps} steps, and a UNet that predicts noise or v",
         )
     scheduler.set_timesteps(steps)
     times = [int(t) for t in reversed(scheduler.timesteps)]

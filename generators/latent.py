@@ -68,8 +68,7 @@ class LatentGenerator:
         self._fits: int | None = None
         self._short = False
         self._warned = False
-        self.encode = lru_cache(maxsize=1024)(self._encode_once)
-        """(text or None, negative=False) to its `families.Text`; each distinct text is encoded once."""
+        self._encode = lru_cache(maxsize=1024)(self._encode_once)
         self.info = self._describe(folder, name, source, notes, weights, pipeline_class, str(dtype))
 
     def generate(
@@ -90,6 +89,11 @@ class LatentGenerator:
                 mend=f"use one of: {', '.join(self.samplers)}",
             )
         return self._batches(list(jobs), settings, scheduler, batch_size or self.info.batch_size)
+
+    def encode(self, text: str | None, *, negative: bool = False) -> Text | None:
+        """See `families.Family.encode`, on the device. Each distinct text is encoded once."""
+        found = self._encode(text, negative)
+        return found and {name: tensor.to(self._device) for name, tensor in found.items()}
 
     @property
     def samplers(self) -> list[str]:
@@ -227,14 +231,15 @@ class LatentGenerator:
                 mend=f"give float32 of shape {list(shape)}, or none",
             )
 
-    def _encode_once(self, text: str | None, *, negative: bool = False) -> Text | None:
+    def _encode_once(self, text: str | None, negative: bool) -> Text | None:
+        """On the CPU: a thousand prompts of a large text encoder fill 4 GB."""
         import torch
 
         with quiet(), torch.inference_mode():
             encoded = self.family.encode(text, negative=negative)
         if text:
             self._check_length(text)
-        return encoded
+        return encoded and {name: tensor.cpu() for name, tensor in encoded.items()}
 
     def _check_length(self, text: str) -> None:
         """Warn, once, where the end of a prompt is not seen."""

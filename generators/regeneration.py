@@ -78,15 +78,16 @@ def diffusion(
     scheduler = make_scheduler("ddim", pipeline.scheduler)
     scheduler.set_timesteps(steps, device=pipeline.device)
     timesteps = scheduler.timesteps[-max(1, round(strength * steps)) :]
-    with torch.inference_mode():
-        empty = pipeline.encode_prompt("", pipeline.device, 1, False)[0]
+    latent: Any = generator
+    empty = latent.encode("")
 
     def through(tiles: torch.Tensor) -> torch.Tensor:
         latents = _encode(pipeline, tiles)
         noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(seed)).to(latents)
         latents = scheduler.add_noise(latents, noise, timesteps[:1].expand(len(latents)))
+        conditions = latent.family.conditions(empty, len(latents))
         for t in timesteps:
-            predicted = pipeline.unet(latents, t, encoder_hidden_states=empty.expand(len(latents), -1, -1)).sample
+            predicted = pipeline.unet(latents, t, **conditions).sample
             latents = scheduler.step(predicted, t, latents).prev_sample
         return _decode(pipeline, latents)
 

@@ -32,6 +32,10 @@ _FLOW: dict[str, tuple[str, dict[str, Any]]] = {
 }
 """For checkpoints trained by flow matching; the others are for those with a beta schedule."""
 
+_CLIPPING = ("ddpm", "ddim", "lcm")
+"""Of diffusers' schedulers, those that clip to -1..1 unless told otherwise, which spoils latents. A checkpoint that
+ships another kind, as PixArt does, does not tell."""
+
 
 def names() -> list[str]:
     """The samplers that there are."""
@@ -71,6 +75,8 @@ def make_scheduler(name: str, shipped: Any) -> Any:
             mend=f"use one of: {', '.join(fitting(shipped))}",
         )
     scheduler, changes = (_SAMPLERS | _FLOW)[name]
+    if name in _CLIPPING and "clip_sample" not in shipped.config:
+        changes = changes | {"clip_sample": False}
     if name in _FLOW and shipped.config.get("flow_shift") is not None:
         changes = changes | {"shift": shipped.config.flow_shift}
     return getattr(diffusers, scheduler).from_config(shipped.config, **changes)

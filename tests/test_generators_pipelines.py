@@ -11,7 +11,13 @@ import pytest
 import torch
 from diffusers import DiffusionPipeline
 from PIL import Image
-from tiny_checkpoints import CHECKPOINTS, tiny_flux_checkpoint, tiny_sana_checkpoint, tiny_sd3_checkpoint
+from tiny_checkpoints import (
+    CHECKPOINTS,
+    tiny_flux_checkpoint,
+    tiny_pixart_checkpoint,
+    tiny_sana_checkpoint,
+    tiny_sd3_checkpoint,
+)
 
 from auditkit.errors import GeneratorError
 from generators import samplers
@@ -140,6 +146,17 @@ def test_running_out_of_memory_halves_the_batch_and_goes_on(
     assert all(_largest_difference(a, b) <= 2 for a, b in zip(expected, images, strict=True))
 
 
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_half_precision_gives_nearly_the_same_images(generator: LatentGenerator, name: str, precision: str) -> None:
+    half = LatentGenerator(generator.folder, device="cpu", precision=precision)
+    assert half.info.dtype == precision
+    settings = Settings("as-shipped", 3, 3.0)
+    for a, b in zip(
+        generator.generate([PLAIN, NEGATIVE], settings), half.generate([PLAIN, NEGATIVE], settings), strict=True
+    ):
+        assert np.abs(np.asarray(a, dtype=int) - np.asarray(b, dtype=int)).mean() < 6
+
+
 def test_flux_is_guided_by_its_own_input_and_by_negative_prompts(tmp_path: Path) -> None:
     dev = LatentGenerator(tiny_flux_checkpoint(tmp_path / "dev"), device="cpu")
     schnell = LatentGenerator(tiny_flux_checkpoint(tmp_path / "schnell", guidance_embeds=False), device="cpu")
@@ -166,6 +183,15 @@ def test_sana_takes_flow_samplers_though_its_solver_has_a_beta_schedule(tmp_path
     assert sana.samplers == ["as-shipped", "flow-euler", "flow-heun"]
     shipped = sana.pipeline.scheduler
     assert samplers.make_scheduler("flow-euler", shipped).config.shift == shipped.config.flow_shift
+
+
+@pytest.mark.parametrize("sampler", ["ddpm", "ddim", "lcm"])
+def test_latents_are_not_clipped_where_the_checkpoint_ships_a_scheduler_that_never_does(
+    tmp_path: Path, sampler: str
+) -> None:
+    pixart = LatentGenerator(tiny_pixart_checkpoint(tmp_path), device="cpu")
+    assert "clip_sample" not in pixart.pipeline.scheduler.config
+    assert samplers.make_scheduler(sampler, pixart.pipeline.scheduler).config.clip_sample is False
 
 
 def test_a_checkpoint_can_be_sampled_at_another_size(tmp_path: Path) -> None:

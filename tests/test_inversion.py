@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from diffusers import DDIMScheduler
 from PIL import Image
-from tiny_checkpoints import TINY, tiny_sd_checkpoint
+from tiny_checkpoints import SCHEDULER, TINY, tiny_pixart_checkpoint, tiny_sd_checkpoint, tiny_sdxl_checkpoint
 
 from auditkit.errors import GeneratorError
 from auditkit.watermark.keys import Key
@@ -22,6 +23,8 @@ from generators.base import Job, Settings
 from generators.bundled import personas
 from generators.inversion import invert
 from generators.latent import LatentGenerator
+from generators.regeneration import diffusion
+from generators.samplers import make_scheduler
 
 KEY = Key.from_secret(bytes(range(32)))
 FOUR = Settings("ddim", 4, 1.0)
@@ -117,6 +120,27 @@ def test_latents_of_a_stable_diffusion_checkpoint_give_back_their_noise(generato
     with torch.inference_mode():
         back = inversion._backwards(generator, latents, *inversion._schedule(generator, 8))
     assert np.corrcoef(noise.numpy().ravel(), back.numpy().ravel())[0, 1] > 0.9
+
+
+def test_a_checkpoint_of_two_text_encoders_gives_back_its_noise_too(tmp_path: Path) -> None:
+    generator = LatentGenerator(tiny_sdxl_checkpoint(tmp_path), device="cpu")
+    noise = torch.randn([2, 4, 8, 8], generator=torch.Generator().manual_seed(0))
+    jobs = [Job("a judge", i, noise=each.numpy()) for i, each in enumerate(noise)]
+    # A random network that predicts noise has no smooth path back; one that predicts v has.
+    generator.pipeline.scheduler = DDIMScheduler(**SCHEDULER)
+    scheduler = make_scheduler("ddim", generator.pipeline.scheduler)
+    latents = generator._denoise(jobs, Settings("ddim", 8, 1.0), scheduler)
+    with torch.inference_mode():
+        back = inversion._backwards(generator, latents, *inversion._schedule(generator, 8))
+    assert np.corrcoef(noise.numpy().ravel(), back.numpy().ravel())[0, 1] > 0.9
+    (again,) = [diffusion(generator, 0.2, steps=5)(np.full((16, 16, 3), 90, np.uint8))]
+    assert again.shape == (16, 16, 3)
+
+
+def test_noise_of_a_transformer_cannot_be_recovered_and_that_is_said(tmp_path: Path) -> None:
+    generator = LatentGenerator(tiny_pixart_checkpoint(tmp_path), device="cpu")
+    with pytest.raises(GeneratorError, match="cannot be recovered"):
+        invert(generator, [Image.new("RGB", (16, 16))])
 
 
 def test_marked_images_of_the_bundled_generator_are_told_from_unmarked_ones() -> None:
