@@ -90,6 +90,7 @@ def read(folder: Path, *, skip_bad: bool = False, progress: Callable[[int, int],
             folder or missing, or has no caption (all of them are found before it stops; the first are listed).
         TableError: a table is not as it must be, or names an image twice.
     """
+    folder = Path(os.path.abspath(folder))
     if not folder.is_dir():
         raise ImageError("The folder of images does not exist.", where=folder, mend="Check the path.")
     files, tables = _walk(folder)
@@ -127,7 +128,6 @@ def _walk(folder: Path) -> tuple[list[Path], list[Path]]:
 
 def _entries(folder: Path, tables: list[Path]) -> tuple[dict[Path, Entry], list[Bad]]:
     """The line of each image, and the lines whose file is not there."""
-    root = folder.resolve()
     entries: dict[Path, Entry] = {}
     bad: list[Bad] = []
     # Deeper tables first: the nearest one speaks for an image.
@@ -135,15 +135,14 @@ def _entries(folder: Path, tables: list[Path]) -> tuple[dict[Path, Entry], list[
         own: dict[Path, Entry] = {}
         for entry in read_table(table):
             try:
-                path = table.parent / entry.name
-                inside = not Path(entry.name).is_absolute() and path.resolve().is_relative_to(root)
+                path = Path(os.path.normpath(table.parent / entry.name))
+                inside = path.is_relative_to(folder)  # where links lead is seen when it is opened
                 fault = "lies outside the folder" if not inside else "" if path.is_file() else "does not exist"
             except (OSError, ValueError) as error:  # a name with a null byte, or far too long
                 fault = f"cannot be read: {error}"
             if fault:
                 bad.append(Bad(f"{_short(entry.name)} ({entry.where})", f"the file {fault}"))
                 continue
-            path = Path(os.path.normpath(path))
             if path in own:
                 raise TableError(
                     f"The image '{entry.name}' is there twice, first in {own[path].where}.",
@@ -160,7 +159,7 @@ def _captions(
 ) -> tuple[list[tuple[Path, str, dict[str, str]]], list[Bad]]:
     """(image, caption, attributes) of every image that has a caption, and those that have none."""
     found, bad = [], []
-    for path in sorted({Path(os.path.normpath(file)) for file in files} | set(entries)):
+    for path in sorted({*files, *entries}):
         entry = entries.get(path)
         try:
             caption = entry.text if entry and entry.text else _sidecar(path)
@@ -203,7 +202,7 @@ def _refused(folder: Path, bad: list[Bad], of: int, *, skip: bool = True) -> Ima
 
 
 def _name(folder: Path, path: Path) -> str:
-    return path.relative_to(os.path.normpath(folder)).as_posix()
+    return path.relative_to(folder).as_posix()
 
 
 def _short(name: str) -> str:

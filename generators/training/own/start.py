@@ -11,7 +11,7 @@ from typing import Any
 from auditkit.clip.tokenizer import train_bpe, write_clip_tokenizer
 from auditkit.errors import GeneratorError
 from auditkit.files import TEMPORARY
-from generators.checkpoint import read_index, read_notes
+from generators.checkpoint import quiet, read_index, read_notes
 from generators.training import batches, generator
 from generators.training.autoencoder import check_vae
 from generators.training.own.objective import check_prediction
@@ -107,13 +107,14 @@ def existing(folder: Path) -> Start:
     weights = hash_weights(folder, components)
     notes = read_notes(folder)
     try:
-        pipeline: Any = StableDiffusionPipeline.from_pretrained(
-            folder,
-            torch_dtype=torch.float32,
-            local_files_only=True,
-            use_safetensors=True,
-            variant="fp16" if all(".fp16." in file for file in weights) else None,
-        )
+        with quiet():
+            pipeline: Any = StableDiffusionPipeline.from_pretrained(
+                folder,
+                torch_dtype=torch.float32,
+                local_files_only=True,
+                use_safetensors=True,
+                variant="fp16" if all(".fp16." in file for file in weights) else None,
+            )
     except Exception as error:  # diffusers, transformers and safetensors each raise their own
         line = str(error).strip().split("\n")[0]
         mend = "Fetch the whole folder again."
