@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -172,10 +174,65 @@ def test_training_lowers_the_error_on_the_images(data, checkpoint, tmp_path):
 
 
 @pytest.mark.parametrize("missing", ["init", "vae"])
-def test_a_missing_checkpoint_or_autoencoder_is_named(data, tmp_path, small, missing):
+def test_a_missing_checkpoint_or_autoencoder_is_named_and_nothing_is_written(data, tmp_path, small, missing):
     with pytest.raises(GeneratorError) as caught:
         begin(data, tmp_path / "out", Choices(**{missing: tmp_path / "nowhere"}))
     assert "nowhere" in str(caught.value.where)
+    assert not (tmp_path / "out").exists()
+
+
+def predicting(checkpoint: Path, folder: Path, prediction: str) -> Path:
+    """The checkpoint with another kind of prediction written into its scheduler."""
+    shutil.copytree(checkpoint, folder)
+    file = folder / "scheduler" / "scheduler_config.json"
+    told = json.loads(file.read_text()) | {"prediction_type": prediction, "rescale_betas_zero_snr": False}
+    file.write_text(json.dumps(told))
+    return folder
+
+
+def first_loss(data: Data, out: Path, checkpoint: Path, min_snr: float | None) -> float:
+    begin(data, out, Choices(init=checkpoint, min_snr=min_snr), steps=1, batch=16)
+    return float(pd.read_csv(out / "log.csv")["loss"].iloc[0])
+
+
+def test_min_snr_is_used_for_noise_and_not_for_v_unless_asked(data, checkpoint, tmp_path):
+    noise = predicting(checkpoint, tmp_path / "epsilon", "epsilon")
+    losses = {
+        (name, gamma): first_loss(data, tmp_path / f"{name}-{gamma}", folder, gamma)
+        for name, folder in (("epsilon", noise), ("v", checkpoint))
+        for gamma in (None, 0.0, 5.0)
+    }
+    assert losses["epsilon", None] == losses["epsilon", 5.0] < losses["epsilon", 0.0]
+    assert losses["v", None] == losses["v", 0.0] > losses["v", 5.0]
+
+
+def test_a_checkpoint_that_predicts_something_else_is_refused(data, checkpoint, tmp_path):
+    with pytest.raises(GeneratorError, match="'sample'"):
+        begin(data, tmp_path / "out", Choices(init=predicting(checkpoint, tmp_path / "sample", "sample")))
+
+
+def test_a_checkpoint_of_pickled_weights_is_refused(data, checkpoint, tmp_path):
+    shutil.copytree(checkpoint, tmp_path / "pickled")
+    weights = tmp_path / "pickled" / "unet" / "diffusion_pytorch_model.safetensors"
+    weights.rename(weights.with_suffix(".bin"))
+    with pytest.raises(GeneratorError, match="pickled"):
+        begin(data, tmp_path / "out", Choices(init=tmp_path / "pickled"))
+
+
+def test_an_autoencoder_of_another_kind_is_refused(data, tmp_path, small):
+    from diffusers import AutoencoderTiny
+
+    AutoencoderTiny(**tiny.TINY_TINY).save_pretrained(tmp_path / "vae", safe_serialization=True)
+    with pytest.raises(GeneratorError) as caught:
+        begin(data, tmp_path / "out", Choices(vae=tmp_path / "vae"))
+    assert "AutoencoderKL" in caught.value.mend
+
+
+def test_several_processes_are_for_own_data_alone(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    done = command("--planted", "p.toml")
+    assert done.exit_code == 1
+    assert "--data alone" in done.stderr
 
 
 def test_a_resolution_that_does_not_fit_is_refused(data, vae, tmp_path, small):
@@ -226,6 +283,7 @@ def test_options_that_do_not_go_together_are_one_clear_error(folder, tmp_path, a
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one_that_accumulates_two_batches(folder, checkpoint, tmp_path):
     usual = ["-m", "app", "train", "generator", "--data", str(folder), "--init", str(checkpoint), "--device", "cpu"]
     usual += ["--steps", "2", "--batch", "4", "--out"]

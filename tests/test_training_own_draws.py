@@ -16,6 +16,7 @@ from generators.training.own.reading import Data, Item
 from generators.training.own.words import read_words
 
 N = 400
+PLAIN = Mix(dropout=0.0)
 
 
 def data(rows: list[dict[str, str]] | None = None) -> Data:
@@ -28,7 +29,13 @@ def data(rows: list[dict[str, str]] | None = None) -> Data:
 
 
 def draws(
-    found: Data, *, by=("gender",), within=("occupation",), max_repeat=10.0, mix=Mix(dropout=0.0), size=16  # noqa: B008
+    found: Data,
+    *,
+    by=("gender",),
+    within=("occupation",),
+    max_repeat=10.0,
+    mix=PLAIN,
+    size=16,
 ) -> OwnDraws:
     weights = balance(found, list(by), list(within), max_repeat)
     buckets = np.arange(len(found.items)) % 3

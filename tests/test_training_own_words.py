@@ -37,7 +37,9 @@ def test_words_are_turned_and_left_out(text, male, neutral):
     assert not GENDER.named(neutral) or "actor" in neutral
 
 
-@given(st.sampled_from(["a woman", "her hat", "beside her", "she was late", "an aunt", "two ladies", "the hat is hers"]))
+@given(
+    st.sampled_from(["a woman", "her hat", "beside her", "she was late", "an aunt", "two ladies", "the hat is hers"])
+)
 def test_there_and_back_is_where_one_was(text):
     assert GENDER.turned(GENDER.turned(text, "male"), "female") == text
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -286,6 +287,9 @@ def generator(
         _train_on(data, out, replace(schedule, accumulate=accumulate), device, {"init": init, "vae": vae} | own)
         return
     _only_with_data(own)
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        what = "Several processes can train with --data alone."
+        raise GeneratorError(what, where="accelerate launch", mend="Start the command without it.")
     if planted is None:
         mend = "Pass --planted generators/bundled/personas/planted.toml; or --data FOLDER, to train on your own images."
         raise GeneratorError("There is nothing to train on.", where="--planted, --data", mend=mend)

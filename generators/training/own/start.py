@@ -88,6 +88,7 @@ def new(captions: Sequence[str], vae: Path | None, out: Path, together: Together
         line = str(error).strip().split("\n")[0]
         mend = "Pass the folder of an AutoencoderKL with safetensors weights."
         raise GeneratorError(f"The autoencoder cannot be loaded: {line}", where=vae, mend=mend) from error
+    _check_kind(loaded, vae)
     unet = generator.make_unet(loaded.config["latent_channels"])
     text = generator.make_text_encoder(tokenizer, tokenizer.model_max_length)
     pipeline = generator.assemble(unet, text, loaded, folder)
@@ -119,9 +120,17 @@ def existing(folder: Path) -> Start:
         line = str(error).strip().split("\n")[0]
         mend = "Fetch the whole folder again."
         raise GeneratorError(f"The checkpoint cannot be loaded: {line}", where=folder, mend=mend) from error
+    _check_kind(pipeline.vae, folder / "vae")
     prediction = pipeline.scheduler.config.prediction_type
     check_prediction(prediction, folder / "scheduler")
     return Start(pipeline, folder / "tokenizer", prediction, notes.sampler, notes.steps, notes.guidance)
+
+
+def _check_kind(vae: Any, where: Path) -> None:
+    kind = vae.config.get("_class_name") or type(vae).__name__
+    if kind != "AutoencoderKL":
+        what = f"The autoencoder is of the class {kind}."
+        raise GeneratorError(what, where=where, mend="Use one of the class AutoencoderKL.")
 
 
 def _write_tokenizer(captions: Sequence[str], folder: Path) -> None:

@@ -6,33 +6,33 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from auditkit.errors import SpecError
 from auditkit.files import write_atomic
 from generators.checkpoint import quiet
 from generators.training import folders, loop
+from generators.training.autoencoder import check_vae
 from generators.training.batches import Ahead, workers_for
 from generators.training.own import buckets as bucketing
 from generators.training.own import latents as encoding
 from generators.training.own import start as starting
 from generators.training.own.balance import balance
+from generators.training.own.buckets import Size
 from generators.training.own.card import card, found
 from generators.training.own.choices import Choices, remember
+from generators.training.own.denoising import Denoising
 from generators.training.own.draws import OwnBatches, OwnDraws
-from generators.training.own.objective import min_snr_weights, target
 from generators.training.own.reading import Data
+from generators.training.own.start import Start
 from generators.training.own.words import read_words
 from generators.training.together import ALONE, Together, Turns
 
-if TYPE_CHECKING:
-    from torch import Tensor, nn
-
 NEW_RESOLUTION = 64
-GAMMA = 5.0
 
 
 @dataclass(frozen=True)
@@ -69,95 +69,91 @@ def train(
         checkpoint is damaged, or was begun with other data or choices. ImageError: an image has changed meanwhile.
     """
     import torch
-    from diffusers import DDPMScheduler
 
-    if choices.min_snr is not None and choices.min_snr < 0:
-        raise SpecError("The gamma of min-SNR must be at least 0.", where=f"min snr {choices.min_snr}")
-    if choices.max_repeat < 1:
-        raise SpecError("An image cannot be drawn less than once for once.", where=f"max repeat {choices.max_repeat}")
-    words = read_words(choices.words)
-    weights = balance(data, choices.balance, choices.balance_within, choices.max_repeat)
-    # Refused before anything is written or loaded.
-    rows = np.zeros(len(data.items), np.int64)
-    draws = OwnDraws(data, weights, rows, words, choices.mix, schedule.batch, schedule.seed)
-    batches_a_step = schedule.accumulate * together.count
+    # Everything that can be refused is, before anything is written.
+    draws = _draws(data, schedule, choices)
+    if choices.init is None:
+        check_vae(choices.vae or starting.VAE)
+    begun = None if choices.init is None else starting.existing(choices.init)
     out.mkdir(parents=True, exist_ok=True)
-    remember(
-        out, choices, data.sha256, seed=schedule.seed, batch=schedule.batch, batches=batches_a_step, write=together.main
-    )
+    each = schedule.accumulate * together.count
+    remember(out, choices, data.sha256, seed=schedule.seed, batch=schedule.batch, batches=each, write=together.main)
     together.wait()
-    torch.manual_seed(schedule.seed)
-    if choices.init is not None:
-        begun = starting.existing(choices.init)
-    else:
+    if begun is None:
         if together.main and not (out / "checkpoint.safetensors").is_file():
             shutil.rmtree(out / "tokenizer", ignore_errors=True)
+        torch.manual_seed(schedule.seed)
         begun = starting.new(draws.every_caption(), choices.vae, out, together)
-    pipeline = begun.pipeline
-    resolution = choices.resolution or (begun.resolution if choices.init else NEW_RESOLUTION)
-    step_size = bucketing.bucket_step(resolution, begun.factor, begun.unet_factor)
-    sizes = bucketing.make_buckets(resolution, step_size, choices.max_ratio)
-    chosen = np.array([bucketing.choose(item.size, sizes) for item in data.items])
-    used = sorted(set(chosen.tolist()))
-    sizes, draws = [sizes[b] for b in used], replace(draws, buckets=np.searchsorted(used, chosen))
-    pipeline.unet.register_to_config(sample_size=resolution // begun.factor)
-
-    report = found(data, sizes, draws.buckets)
-    for line in (*report.splitlines(), *(f"warning: {w}" for w in (*weights.warnings, *draws.warnings))):
+    sizes, chosen = _buckets(data, begun, choices)
+    draws = replace(draws, buckets=chosen)
+    report = found(data, sizes, chosen)
+    for line in (*report.splitlines(), *(f"warning: {line}" for line in _warnings(draws, begun))):
         tell(line)
-    if cut := starting.too_long(begun, [item.caption for item in data.items]):
-        tell(f"warning: {cut} captions are longer than the {begun.context} tokens that are read of them")
-    vae = pipeline.vae.to(device).eval().requires_grad_(False)
     latents = encoding.encode(
-        vae, data.items, sizes, draws.buckets, mirror=choices.mirror, progress=_encoding(progress, together)
+        begun.pipeline.vae.to(device).eval().requires_grad_(False),
+        data.items,
+        sizes,
+        chosen,
+        mirror=choices.mirror,
+        progress=_encoding(progress, together),
     )
-    own = choices.init is not None or choices.vae is not None
-    whose = "" if own else " of personas, which knows drawings alone,"
-    tell(f"The autoencoder{whose} gives the images back at {latents.psnr:.1f} dB (--vae FOLDER takes another).")
+    whose = "" if choices.init or choices.vae else " of personas, which knows drawings alone,"
+    tell(f"The autoencoder{whose} gives the images back at {latents.psnr:.1f} dB.")
 
-    unet, text_encoder = pipeline.unet.to(device), pipeline.text_encoder.to(device)
-    unet.requires_grad_(True)
-    modules: dict[str, nn.Module] = {"unet": unet}
-    if choices.init is None or choices.train_text_encoder:
-        modules["text_encoder"] = text_encoder.requires_grad_(True)
-    else:
-        text_encoder.eval().requires_grad_(False)
-    known: Any = DDPMScheduler.from_config(pipeline.scheduler.config)
-    abar = known.alphas_cumprod.to(device)
-    gamma = GAMMA if choices.min_snr is None and begun.prediction == "epsilon" else choices.min_snr or None
-    weigh = min_snr_weights(abar, gamma, begun.prediction)
-    denoise = loop.compiled(unet) if len(sizes) == 1 else unet  # compiling for each shape takes longer than it saves
-    shown = OwnBatches(draws, begun.tokenizer, begun.context)
-    turns = Turns(shown, together.count, together.rank, schedule.accumulate)
-
-    def step(index: int) -> dict[str, Tensor]:
-        random = torch.Generator(device).manual_seed(schedule.seed * 1_000_003 + index)
-        bucket, which, ids = ahead(turns.number(index))
-        clean = latents.take(int(bucket[0]), which, random, device)
-        noise = torch.randn(clean.shape, generator=random, device=device)
-        t = torch.randint(len(abar), (len(clean),), generator=random, device=device)
-        signal, sigma = abar[t].sqrt()[:, None, None, None], (1 - abar[t]).sqrt()[:, None, None, None]
-        with loop.autocast(device, schedule):
-            with torch.set_grad_enabled("text_encoder" in modules):
-                hidden = text_encoder(torch.from_numpy(ids).to(device)).last_hidden_state
-            given = denoise(signal * clean + sigma * noise, t, encoder_hidden_states=hidden).sample.float()
-        error = (given - target(begun.prediction, clean, noise, signal, sigma)).square().mean((1, 2, 3))
-        return {"loss": (weigh[t] * error).mean()}
-
-    with Ahead(turns, workers_for(device)) as ahead:
-        averaged = loop.run(step, modules, schedule, out=out, progress=progress, together=together)
+    shown = Turns(OwnBatches(draws, begun.tokenizer, begun.context), together.count, together.rank, schedule.accumulate)
+    with Ahead(shown, workers_for(device)) as ahead:
+        step = Denoising(
+            begun,
+            latents,
+            lambda index: ahead(shown.number(index)),
+            schedule,
+            device,
+            min_snr=choices.min_snr,
+            train_text_encoder=choices.init is None or choices.train_text_encoder,
+        )
+        averaged = loop.run(step, step.modules, schedule, out=out, progress=progress, together=together)
     told = loop.told(schedule, out)
-    drawn = draws.count(range(told["steps"] * batches_a_step))
+    drawn = draws.count(range(told["steps"] * each))
     if together.main:
         write_atomic(out / "drawn.csv", drawn.to_csv(index=False).encode())
         for name, module in averaged.items():
-            setattr(pipeline, name, module)
-        facts = told | {"batch": f"{schedule.batch} x {batches_a_step}" if batches_a_step > 1 else schedule.batch}
-        made_card = card(data, out, begun, choices, report, drawn, latents.psnr, facts, _hardware(device))
-        _export(out / "export", pipeline, begun.tokenizer, made_card, facts)
+            setattr(begun.pipeline, name, module)
+        facts = told | {"batch": f"{schedule.batch} x {each}" if each > 1 else schedule.batch}
+        made = card(data, out, begun, choices, report, drawn, latents.psnr, facts, _hardware(device))
+        _export(out / "export", begun.pipeline, begun.tokenizer, made, facts)
         shutil.copyfile(out / "drawn.csv", out / "export" / "drawn.csv")
     together.wait()
     return Trained(out / "export", drawn)
+
+
+def _draws(data: Data, schedule: loop.Schedule, choices: Choices) -> OwnDraws:
+    """What is to be drawn, its buckets yet unknown."""
+    if choices.min_snr is not None and choices.min_snr < 0:
+        raise SpecError("The gamma of min-SNR must be at least 0.", where=f"min snr {choices.min_snr}")
+    if not choices.max_repeat >= 1:
+        what = "How much more often an image may be drawn must be at least 1."
+        raise SpecError(what, where=f"max repeat {choices.max_repeat}", mend="1 leaves every image as likely as it is.")
+    weights = balance(data, choices.balance, choices.balance_within, choices.max_repeat)
+    unknown = np.zeros(len(data.items), np.int64)
+    return OwnDraws(data, weights, unknown, read_words(choices.words), choices.mix, schedule.batch, schedule.seed)
+
+
+def _buckets(data: Data, begun: Start, choices: Choices) -> tuple[list[Size], NDArray[np.int64]]:
+    """(the buckets that images fall into, the bucket of each image), for the resolution that is trained at."""
+    resolution = choices.resolution or (begun.resolution if choices.init else NEW_RESOLUTION)
+    step = bucketing.bucket_step(resolution, begun.factor, begun.unet_factor)
+    sizes = bucketing.make_buckets(resolution, step, choices.max_ratio)
+    chosen = np.array([bucketing.choose(item.size, sizes) for item in data.items])
+    used = sorted(set(chosen.tolist()))
+    begun.pipeline.unet.register_to_config(sample_size=resolution // begun.factor)  # what it generates by default
+    return [sizes[bucket] for bucket in used], np.searchsorted(used, chosen)
+
+
+def _warnings(draws: OwnDraws, begun: Start) -> list[str]:
+    told = [*draws.balance.warnings, *draws.warnings]
+    if cut := starting.too_long(begun, [item.caption for item in draws.data.items]):
+        told.append(f"{cut} captions are longer than the {begun.context} tokens that are read of them")
+    return told
 
 
 def _export(folder: Path, pipeline: Any, tokenizer: Path, made: folders.Card, training: dict[str, Any]) -> None:
