@@ -139,6 +139,11 @@ def test_every_batch_is_of_one_bucket_and_all_buckets_are_shown(data, vae, tmp_p
     assert set(seen) == {(8, 8), (10, 6), (6, 10)}  # latent height and width of 64 x 64, 48 x 80, 80 x 48
 
 
+def test_bfloat16_and_mirrored_images_train_too(data, vae, tmp_path, small):
+    begin(data, tmp_path, Choices(vae=vae, mirror=True), steps=2, bf16=True)
+    assert pd.read_csv(tmp_path / "log.csv")["loss"].notna().all()
+
+
 def test_squares_alone_when_no_other_shape_is_allowed(data, vae, tmp_path, small):
     lines: list[str] = []
     begin(data, tmp_path, Choices(vae=vae, max_ratio=1.0), steps=1, lines=lines)

@@ -10,10 +10,13 @@ import own_data_helpers as own
 import pytest
 
 from auditkit.errors import SpecError, TableError
+from generators.training.batches import Ahead
 from generators.training.own.balance import UNLABELLED, balance
-from generators.training.own.draws import BORROWED, EMPTY, NEUTRALISED, Mix, OwnDraws
+from generators.training.own.draws import BORROWED, EMPTY, NEUTRALISED, Mix, OwnBatches, OwnDraws
 from generators.training.own.reading import Data, Item
+from generators.training.own.start import _write_tokenizer
 from generators.training.own.words import read_words
+from generators.training.together import Turns
 
 N = 400
 PLAIN = Mix(dropout=0.0)
@@ -133,6 +136,19 @@ def test_batches_depend_on_the_index_alone_and_are_of_one_bucket():
         assert one.rows.tolist() == other.rows.tolist()
         assert set(made.buckets[one.rows]) == {one.bucket}
     assert made.batch(1).rows.tolist() != made.batch(2).rows.tolist()
+
+
+def test_other_processes_draw_the_same_ahead(tmp_path):
+    """On a GPU batches are drawn by workers, each with a copy of all that it needs."""
+    made = draws(data(), mix=Mix(0.3, 0.3, 0.1))
+    tokenizer = tmp_path / "tokenizer"
+    _write_tokenizer(made.every_caption(), tokenizer)
+    batches = Turns(OwnBatches(made, tokenizer, 24), count=2, rank=1, each=1)
+    with Ahead(batches, 1) as ahead:
+        for number in range(3):
+            for one, other in zip(ahead(number), batches(number), strict=True):
+                assert one.tolist() == other.tolist()
+    assert batches(0)[2].shape == (16, 24)
 
 
 def test_images_are_drawn_as_often_as_their_weights_say_whatever_their_bucket():

@@ -28,7 +28,7 @@ def target(prediction: str, clean: Tensor, noise: Tensor, signal: Tensor, sigma:
 
 
 def min_snr_weights(abar: Tensor, gamma: float | None, prediction: str) -> Tensor:
-    """Weight of the squared error at each noise level (Hang et al. 2023, section 3.4), float of the shape of `abar`.
+    """Weight of the squared error at each noise level (min-SNR-gamma, Hang et al. 2023), float of the shape of `abar`.
 
     With SNR = abar / (1 - abar): min(SNR, gamma) / SNR for epsilon, min(SNR, gamma) / (SNR + 1) for v. None is 1.
 
