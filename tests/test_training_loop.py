@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +17,7 @@ from training_helpers import schedule
 
 from auditkit.errors import RunError
 from generators.training import checkpoints, loop
+from generators.training.together import Turns
 
 
 class Lesson:
@@ -180,3 +182,63 @@ def test_progress_is_told_the_fraction_done(tmp_path):
         progress=lambda fraction, step, losses: told.append((fraction, step)),
     )
     assert told == [(0.01, 1), (0.5, 50), (1.0, 100)]
+
+
+def test_alone_the_loop_is_plain_adamw_with_clipping_and_an_average(tmp_path):
+    """Bit for bit what a loop written out by hand comes to: nothing is added for the sake of several processes."""
+    lesson, by_hand = Lesson(), Lesson()
+    averaged = lesson.train(tmp_path, steps=6)
+    settings, module = schedule(6), by_hand.module
+    optimizer = torch.optim.AdamW(module.parameters(), lr=settings.lr, betas=(0.9, 0.98), weight_decay=0.01)
+    mean = {key: value.clone() for key, value in module.state_dict().items()}
+    for index in range(6):
+        optimizer.param_groups[0]["lr"] = settings.lr * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * index / 6)))
+        loss = by_hand(index)["loss"]
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(module.parameters(), settings.clip)
+        optimizer.step()
+        decay = min(settings.ema, (2 + index) / (11 + index))
+        for key, value in module.state_dict().items():
+            mean[key] = torch.lerp(mean[key], value, 1 - decay)
+    for key, value in mean.items():
+        assert torch.equal(lesson.module.state_dict()[key], module.state_dict()[key])
+        torch.testing.assert_close(averaged[key], value)
+
+
+def test_a_step_of_two_batches_takes_the_mean_of_their_gradients(tmp_path):
+    twice, seen = Lesson(), []
+
+    def both(index: int) -> dict[str, Tensor]:
+        first, second = twice(2 * index), twice(2 * index + 1)
+        return {name: (first[name] + second[name]) / 2 for name in first}
+
+    class Watched(Lesson):
+        def __call__(self, index: int) -> dict[str, Tensor]:
+            seen.append(index)
+            return super().__call__(index)
+
+    accumulated = Watched().train(tmp_path / "two", steps=3, accumulate=2)
+    whole = loop.run(both, {"linear": twice.module}, schedule(3), out=tmp_path / "whole")["linear"].state_dict()
+    assert seen == [0, 1, 2, 3, 4, 5]
+    for key, value in whole.items():
+        torch.testing.assert_close(accumulated[key], value)
+    for one, other in zip(log(tmp_path / "two"), log(tmp_path / "whole"), strict=True):
+        assert float(one["loss"]) == pytest.approx(float(other["loss"]), rel=1e-5)
+
+
+@pytest.mark.parametrize(("count", "each"), [(1, 1), (1, 3), (2, 1), (3, 2)])
+def test_processes_share_out_the_batches_of_each_step(count, each):
+    """Each takes its own in the order of its numbers, and all together take every one once."""
+    turns = [Turns(lambda index: index, count, rank, each) for rank in range(count)]
+    taken = [[turn(number) for number in range(4 * each)] for turn in turns]
+    assert sorted(index for own in taken for index in own) == list(range(4 * each * count))
+    assert {index // (count * each) for own in taken for index in own[:each]} == {0}
+    assert [[turn.number(index) for index in own] for turn, own in zip(turns, taken, strict=True)] == [
+        list(range(4 * each))
+    ] * count
+
+
+def test_a_model_card_is_told_every_step(tmp_path):
+    Lesson().train(tmp_path, steps=7)
+    assert loop.told(schedule(7), tmp_path)["steps"] == 7

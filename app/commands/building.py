@@ -72,7 +72,7 @@ def _nothing() -> None:
 
 
 def _train() -> None:
-    """Train the bundled models again: clip, autoencoder, generator."""
+    """Train the bundled models again, or a generator on your own images."""
 
 
 def _there() -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,7 @@ AHEAD = 4  # batches that each worker is ahead by
 
 Batch = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]
 """Rows of the drawings [n], token ids of their captions [n, CONTEXT], and which of the tokens are no padding."""
+Made = TypeVar("Made")
 
 
 @dataclass
@@ -60,35 +61,33 @@ class Captioned:
         return self._known[text]
 
 
-def captioned(
-    rows: pd.DataFrame, planted: pd.DataFrame, tokenizer: Path, *, size: int, seed: int
-) -> Captioned:
+def captioned(rows: pd.DataFrame, planted: pd.DataFrame, tokenizer: Path, *, size: int, seed: int) -> Captioned:
     """Batches of `size` from the training `rows` under the `planted` shares; the pictures stay behind."""
     return Captioned(GeneratorDraws(rows.drop(columns="png"), planted), tokenizer, size, seed)
 
 
-class Ahead:
+class Ahead(Generic[Made]):
     """`make(index)` for one index after another, worked out beforehand by `workers` processes; 0 is none.
 
     The results are those of `make` itself, so that training does not depend on how many processes there are.
     """
 
-    def __init__(self, make: Callable[[int], Batch], workers: int) -> None:
+    def __init__(self, make: Callable[[int], Made], workers: int) -> None:
         self._make, self._depth = make, workers * AHEAD
-        self._waiting: dict[int, Future[Batch]] = {}
+        self._waiting: dict[int, Future[Made]] = {}
         self._pool: ProcessPoolExecutor | None = None
         if workers:
             # Spawned, not forked: a fork would carry CUDA's and OpenMP's threads over, which hang there.
             self._pool = ProcessPoolExecutor(workers, get_context("spawn"), _install, (make,))
 
-    def __enter__(self) -> Ahead:
+    def __enter__(self) -> Ahead[Made]:
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
 
-    def __call__(self, index: int) -> Batch:
+    def __call__(self, index: int) -> Made:
         if self._pool is None:
             return self._make(index)
         for i in range(index, index + self._depth):
@@ -98,15 +97,15 @@ class Ahead:
         return self._waiting.pop(index).result()
 
 
-_installed: Callable[[int], Batch] | None = None  # of a worker process
+_installed: Callable[[int], Any] | None = None  # of a worker process
 
 
-def _install(make: Callable[[int], Batch]) -> None:
+def _install(make: Callable[[int], Any]) -> None:
     global _installed
     _installed = make
 
 
-def _work(index: int) -> Batch:
+def _work(index: int) -> Any:
     assert _installed is not None
     return _installed(index)
 

@@ -33,6 +33,14 @@ def save(folder: Path, *, modules: dict[str, nn.Module], optimizer: Optimizer, s
     path.with_suffix(".tmp").replace(path)
 
 
+def read_state(folder: Path) -> dict[str, Any]:
+    """The `state` of the checkpoint that `save` wrote in `folder`, without its weights."""
+    from safetensors import safe_open
+
+    with safe_open(folder / "checkpoint.safetensors", framework="pt") as file:
+        return dict(json.loads(file.metadata()["state"]))
+
+
 def load(folder: Path, *, modules: dict[str, nn.Module], optimizer: Optimizer) -> dict[str, Any] | None:
     """Restore what `save` wrote and return its `state`; None where the folder holds no checkpoint.
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
+import os
 import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -13,11 +17,13 @@ from auditkit.errors import GeneratorError
 from generators.device import pick_device
 from generators.training.loop import Paused, Schedule
 
+OWN = "Your own images (--data)"
 PAUSED = 75  # exit code of a call that stopped unfinished: EX_TEMPFAIL, try again
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Train the bundled encoder and generators from the persona corpus. Each command resumes where it was stopped.",
+    help="Train the bundled encoder and generators from the persona corpus, or a generator on your own images. Each "
+    "command resumes where it was stopped.",
 )
 
 Corpus = Annotated[Path, typer.Option(help="The corpus, as written by `auditkit corpus build`.")]
@@ -33,9 +39,7 @@ Pause = Annotated[
 Batch = Annotated[int, typer.Option(min=2, help="Images a step.")]
 Rate = Annotated[float, typer.Option("--lr", help="Peak learning rate.")]
 Seed = Annotated[int, typer.Option(help="Seed of weights and draws.")]
-Bf16 = Annotated[
-    bool | None, typer.Option("--bf16/--float32", help="Compute in bfloat16; by default on CUDA only.")
-]
+Bf16 = Annotated[bool | None, typer.Option("--bf16/--float32", help="Compute in bfloat16; by default on CUDA only.")]
 Split = Annotated[
     str, typer.Option(help="A word that draws another hold-out of the corpus, for a second encoder that judges.")
 ]
@@ -155,8 +159,16 @@ def codec(
 
 @app.command()
 def generator(
-    planted: Annotated[Path, typer.Option(help="The planted.toml whose shares neutral captions follow.")],
-    corpus: Corpus = Path("corpus"),
+    planted: Annotated[
+        Path | None, typer.Option(help="The planted.toml whose shares neutral captions follow; with --corpus.")
+    ] = None,
+    corpus: Annotated[
+        Path | None, typer.Option(help="The corpus, as written by `auditkit corpus build`. (default: corpus)")
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="A folder of your own captioned images (docs/generators_training.md), in place of both."),
+    ] = None,
     family: Annotated[
         Family,
         typer.Option(
@@ -165,16 +177,26 @@ def generator(
         ),
     ] = Family.unet,
     vae: Annotated[
-        Path | None, typer.Option(help="The trained autoencoder (unet, dit). [default: training/autoencoder/vae]")
+        Path | None,
+        typer.Option(
+            help="The trained autoencoder (unet, dit). (default: training/autoencoder/vae; with --data, personas')"
+        ),
     ] = None,
     out: Out = Path("training/generator"),
     init: Annotated[
-        Path | None, typer.Option(help="An exported checkpoint of the family to start from; for turbo, the teacher.")
+        Path | None,
+        typer.Option(
+            help="An exported checkpoint of the family to start from; for turbo, the teacher; with --data, any "
+            "StableDiffusionPipeline folder."
+        ),
     ] = None,
     steps: Steps = 20000,
     minutes: Minutes = None,
-    batch: Batch = 256,
-    lr: Rate = 6e-4,
+    batch: Annotated[int | None, typer.Option(min=2, help="Images a step. (default: 256; with --data 16)")] = None,
+    lr: Annotated[
+        float | None,
+        typer.Option("--lr", help="Peak learning rate. (default: 6e-4; with --data 3e-4, and with --init 1e-5)"),
+    ] = None,
     variants: Annotated[
         int, typer.Option(help="Papers and offsets of each drawing, encoded beforehand (not pixel).")
     ] = 16,
@@ -182,11 +204,116 @@ def generator(
     bf16: Bf16 = None,
     pause: Pause = None,
     device: Device = "auto",
+    skip_bad: Annotated[
+        bool,
+        typer.Option("--skip-bad", help="Leave out images that cannot be used, and count them.", rich_help_panel=OWN),
+    ] = False,
+    resolution: Annotated[
+        int | None,
+        typer.Option(
+            min=8,
+            help="Side of a square image, px; others keep its area. (default: 64, or --init's)",
+            rich_help_panel=OWN,
+        ),
+    ] = None,
+    max_ratio: Annotated[
+        float,
+        typer.Option(help="Longest bucket, to 1; what is longer is cropped. 1: squares alone.", rich_help_panel=OWN),
+    ] = 2.0,
+    mirror: Annotated[
+        bool, typer.Option("--mirror", help="Show half of the images mirrored.", rich_help_panel=OWN)
+    ] = False,
+    train_text_encoder: Annotated[
+        bool,
+        typer.Option(
+            "--train-text-encoder", help="Also train --init's text encoder (a new one is).", rich_help_panel=OWN
+        ),
+    ] = False,
+    min_snr: Annotated[
+        float | None,
+        typer.Option(
+            help="Gamma of min-SNR weighting; 0 is none. (default: 5 for epsilon, none for v)", rich_help_panel=OWN
+        ),
+    ] = None,
+    accumulate: Annotated[
+        int, typer.Option(min=1, help="Batches whose mean gradient makes a step.", rich_help_panel=OWN)
+    ] = 1,
+    caption_dropout: Annotated[
+        float, typer.Option(help="Share of captions emptied, for guidance.", rich_help_panel=OWN)
+    ] = 0.1,
+    balance: Annotated[
+        str | None,
+        typer.Option(help="Attributes whose groups are drawn alike: gender or gender,skin_tone.", rich_help_panel=OWN),
+    ] = None,
+    balance_within: Annotated[
+        str | None, typer.Option(help="Attributes within which they are: occupation.", rich_help_panel=OWN)
+    ] = None,
+    max_repeat: Annotated[
+        float,
+        typer.Option(help="How much more often an image may be drawn for it; 1 changes nothing.", rich_help_panel=OWN),
+    ] = 10.0,
+    swap_captions: Annotated[
+        float,
+        typer.Option(
+            help="Share of draws whose wording comes from all groups of the context alike, its words turned to the "
+            "image's own group.",
+            rich_help_panel=OWN,
+        ),
+    ] = 0.0,
+    neutral_captions: Annotated[
+        float, typer.Option(help="Share of draws whose caption leaves the group out.", rich_help_panel=OWN)
+    ] = 0.0,
+    words: Annotated[
+        Path | None, typer.Option(help="TOML file of further words that name a group.", rich_help_panel=OWN)
+    ] = None,
 ) -> None:
-    """Train a diffusion model with a planted bias.
+    """Train a diffusion model: with a planted bias, or on your own captioned images.
 
     Example: auditkit train generator --planted generators/bundled/personas/planted.toml --minutes 120
+
+    Example: auditkit train generator --data photos/ --resolution 128 --balance gender --balance-within occupation
     """
+    own = {
+        "skip_bad": skip_bad, "resolution": resolution, "max_ratio": max_ratio, "mirror": mirror,
+        "train_text_encoder": train_text_encoder, "min_snr": min_snr, "accumulate": accumulate,
+        "caption_dropout": caption_dropout, "balance": balance, "balance_within": balance_within,
+        "max_repeat": max_repeat, "swap_captions": swap_captions, "neutral_captions": neutral_captions, "words": words,
+    }  # fmt: skip
+    if data is not None:
+        _alone("--data", planted=planted, corpus=corpus)
+        _fits(family, data=(data, [Family.unet]))
+        rate = lr or (3e-4 if init is None else 1e-5)
+        schedule = _schedule(steps, minutes, batch or 16, rate, seed, bf16, ema=0.9995, pause=pause)
+        _train_on(data, out, replace(schedule, accumulate=accumulate), device, {"init": init, "vae": vae} | own)
+        return
+    _only_with_data(own)
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        what = "Several processes can train with --data alone."
+        raise GeneratorError(what, where="accelerate launch", mend="Start the command without it.")
+    if planted is None:
+        mend = "Pass --planted generators/bundled/personas/planted.toml; or --data FOLDER, to train on your own images."
+        raise GeneratorError("There is nothing to train on.", where="--planted, --data", mend=mend)
+    _on_corpus(
+        planted, corpus or Path("corpus"), family, vae, out, init, variants, device,
+        # Distilled weights move little and are averaged over fewer steps.
+        _schedule(
+            steps, minutes, batch or 256, lr or 6e-4, seed, bf16,
+            ema=0.998 if family is Family.turbo else 0.9995, pause=pause,
+        ),
+    )  # fmt: skip
+
+
+def _on_corpus(
+    planted: Path,
+    corpus: Path,
+    family: Family,
+    vae: Path | None,
+    out: Path,
+    init: Path | None,
+    variants: int,
+    device: str,
+    schedule: Schedule,
+) -> None:
     from generators import corpus as corpora
     from generators.training import flow, turbo
     from generators.training import generator as unet
@@ -197,9 +324,6 @@ def generator(
             "There is no teacher to distil.", where="--family turbo", mend="Pass --init generators/bundled/personas."
         )
     latent = vae or Path("training/autoencoder/vae")
-    # Distilled weights move little and are averaged over fewer steps.
-    ema = 0.998 if family is Family.turbo else 0.9995
-    schedule = _schedule(steps, minutes, batch, lr, seed, bf16, ema=ema, pause=pause)
     with _Bar("generator") as bar:
         table, on = corpora.read(corpus), _device(device)
         if family is Family.unet:
@@ -217,6 +341,79 @@ def generator(
                 table, out, schedule, planted=planted, vae=own, device=on, variants=variants, init=init, progress=bar
             )
     _done(folder, out)
+
+
+def _train_on(data: Path, out: Path, schedule: Schedule, device: str, options: dict[str, Any]) -> None:
+    """`--data`: read the folder, train, print what was found and what was drawn."""
+    from generators.training.own.card import as_text
+    from generators.training.own.choices import Choices
+    from generators.training.own.draws import Mix
+    from generators.training.own.reading import read
+    from generators.training.own.train import train
+    from generators.training.together import launched
+
+    mix = Mix(options["swap_captions"], options["neutral_captions"], options["caption_dropout"])
+    choices = Choices(
+        balance=_names(options["balance"]),
+        balance_within=_names(options["balance_within"]),
+        mix=mix,
+        **{
+            name: options[name]
+            for name in (
+                "init", "vae", "resolution", "max_ratio", "mirror", "train_text_encoder", "min_snr", "max_repeat",
+                "words",
+            )
+        },
+    )  # fmt: skip
+    if choices.init is not None and choices.vae is not None:
+        raise GeneratorError(
+            "A checkpoint keeps the autoencoder that it was trained with.",
+            where=f"--vae {choices.vae}",
+            mend="Leave out --vae, or --init.",
+        )
+    if choices.init is None and choices.train_text_encoder:
+        raise GeneratorError(
+            "A new text encoder is trained anyway.", where="--train-text-encoder", mend="Leave it out, or pass --init."
+        )
+    together, device = launched(device)
+    with _Bar("generator") as bar:
+        # Bars of several processes would write over one another.
+        show = bar if together.main else None
+        found = read(data, skip_bad=options["skip_bad"], progress=_reading(show))
+        made = train(
+            found, out, schedule, choices, device=_device(device), together=together, progress=show,
+            tell=bar.tell if together.main else lambda line: None,
+        )  # fmt: skip
+    if together.main:
+        typer.echo(f"\n{as_text(made.drawn)}\n\nTable: {out / 'drawn.csv'}")
+        _done(made.folder, out)
+
+
+def _reading(bar: _Bar | None) -> Callable[[int, int], None] | None:
+    return None if bar is None else lambda done, total: bar(0.0, 0, f"reading {done}/{total}")
+
+
+def _names(listed: str | None) -> list[str]:
+    return [name.strip() for name in (listed or "").split(",") if name.strip()]
+
+
+def _alone(option: str, **others: object) -> None:
+    """GeneratorError where another option is given that `option` takes the place of."""
+    for name, value in others.items():
+        if value is not None:
+            raise GeneratorError(
+                f"{option} takes the place of --{name.replace('_', '-')}.", where=str(value), mend="Pass one of them."
+            )
+
+
+def _only_with_data(given: Mapping[str, object]) -> None:
+    """GeneratorError where an option is given that needs --data."""
+    usual = inspect.signature(generator).parameters
+    for name, value in given.items():
+        if value != usual[name].default:
+            raise GeneratorError(
+                f"--{name.replace('_', '-')} is for training on your own images.", where=str(value), mend="Pass --data."
+            )
 
 
 @app.command()
@@ -281,6 +478,10 @@ class _Bar:
         if isinstance(error, Paused):
             typer.echo(error)
             raise typer.Exit(PAUSED)
+
+    def tell(self, line: str) -> None:
+        """Print a line above the bar."""
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def __call__(self, fraction: float, step: int, losses: str) -> None:
         self._bar.update(self._task, completed=fraction, description=f"step {step}  {losses}")

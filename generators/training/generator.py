@@ -125,9 +125,7 @@ def train(
         return {"loss": torch.nn.functional.mse_loss(v.float(), signal * noise - sigma * z)}
 
     with Ahead(batches, workers_for(device)) as ahead:
-        averaged = loop.run(
-            step, {"unet": unet, "text_encoder": text_encoder}, schedule, out=out, progress=progress
-        )
+        averaged = loop.run(step, {"unet": unet, "text_encoder": text_encoder}, schedule, out=out, progress=progress)
     return export(
         out / "export",
         averaged["unet"],
@@ -140,9 +138,7 @@ def train(
     )
 
 
-def encode(
-    vae: nn.Module, drawings: Tensor, variants: int, *, seed: int, canvas: int | None = None
-) -> Tensor:
+def encode(vae: nn.Module, drawings: Tensor, variants: int, *, seed: int, canvas: int | None = None) -> Tensor:
     """Scaled latents of every drawing on `variants` random papers: fp16 [n, variants, channels, h, w].
 
     Args:
@@ -175,9 +171,7 @@ def make_tokenizer(table: pd.DataFrame, folder: Path) -> Any:
 
     if not (folder / "vocab.json").is_file():
         people = table[table["split"] != "unseen"]
-        captions = all_phrasings(
-            Random(0), sorted(people["concept"].unique()), sorted(people["style"].unique())
-        )
+        captions = all_phrasings(Random(0), sorted(people["concept"].unique()), sorted(people["style"].unique()))
         train_bpe(captions, 1500, folder / "bpe.txt.gz")
         write_clip_tokenizer(folder / "bpe.txt.gz", folder, CONTEXT)
         (folder / "bpe.txt.gz").unlink()
@@ -198,17 +192,23 @@ def make_models(tokenizer: Any, latent_channels: int, init: Path | None) -> tupl
         unet = UNet2DConditionModel.from_pretrained(init / "unet", torch_dtype=torch.float32)
         text_encoder = CLIPTextModel.from_pretrained(init / "text_encoder", torch_dtype=torch.float32)
         return unet.requires_grad_(True), text_encoder.requires_grad_(True)
-    unet = UNet2DConditionModel(
+    return make_unet(latent_channels), make_text_encoder(tokenizer)
+
+
+def make_unet(latent_channels: int) -> Any:
+    """A UNet2DConditionModel of random weights for such latents."""
+    from diffusers import UNet2DConditionModel
+
+    return UNet2DConditionModel(
         in_channels=latent_channels,
         out_channels=latent_channels,
         cross_attention_dim=TEXT["hidden_size"],
         **UNET,
     )
-    return unet, make_text_encoder(tokenizer)
 
 
-def make_text_encoder(tokenizer: Any) -> Any:
-    """A CLIPTextModel of random weights for the vocabulary of `tokenizer`."""
+def make_text_encoder(tokenizer: Any, context: int = CONTEXT) -> Any:
+    """A CLIPTextModel of random weights for the vocabulary of `tokenizer`, reading `context` tokens."""
     from transformers import CLIPTextConfig, CLIPTextModel
 
     end = tokenizer.eos_token_id
@@ -217,7 +217,7 @@ def make_text_encoder(tokenizer: Any) -> Any:
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=end,
         pad_token_id=end,
-        **TEXT,
+        **(TEXT | {"max_position_embeddings": context}),
     )
     return CLIPTextModel(config)
 
@@ -234,10 +234,19 @@ def export(
     training: dict[str, Any],
 ) -> Path:
     """Write a StableDiffusionPipeline folder in fp16 safetensors, and what `folders.complete` adds."""
+    pipeline = assemble(unet, text_encoder, vae, tokenizer)
+    for module in (unet, text_encoder, vae):
+        module.to("cpu").half()
+    pipeline.save_pretrained(folder, safe_serialization=True)
+    return folders.complete(folder, tokenizer=tokenizer, planted=planted, card=card, training=training)
+
+
+def assemble(unet: nn.Module, text_encoder: nn.Module, vae: nn.Module, tokenizer: Path) -> Any:
+    """A StableDiffusionPipeline of these networks with SCHEDULER; `tokenizer` is the folder of a CLIPTokenizer."""
     from diffusers import DDIMScheduler, StableDiffusionPipeline
     from transformers import CLIPTokenizer
 
-    pipeline = StableDiffusionPipeline(
+    return StableDiffusionPipeline(
         vae=vae,  # type: ignore[arg-type]
         text_encoder=text_encoder,  # type: ignore[arg-type]
         tokenizer=CLIPTokenizer.from_pretrained(tokenizer),
@@ -248,7 +257,3 @@ def export(
         image_encoder=None,
         requires_safety_checker=False,
     )
-    for module in (unet, text_encoder, vae):
-        module.to("cpu").half()
-    pipeline.save_pretrained(folder, safe_serialization=True)  # type: ignore[attr-defined]
-    return folders.complete(folder, tokenizer=tokenizer, planted=planted, card=card, training=training)

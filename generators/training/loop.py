@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from auditkit.errors import RunError
 from auditkit.files import write_atomic
 from generators.training import checkpoints
+from generators.training.together import ALONE, Together
 
 if TYPE_CHECKING:
     import torch
@@ -34,6 +35,7 @@ class Schedule:
         save_every: seconds between checkpoints. seed: of the draws and the initial weights.
         bf16: compute in bfloat16; None means on CUDA only (a recent CPU gains by it, an older one loses).
         until: a time of `time.monotonic()` at which to stop with a checkpoint, unfinished; None is never.
+        accumulate: batches whose mean gradient makes one optimizer step, in each process.
     """
 
     steps: int
@@ -48,6 +50,7 @@ class Schedule:
     seed: int = 0
     bf16: bool | None = None
     until: float | None = None
+    accumulate: int = 1
 
 
 class Paused(Exception):
@@ -61,11 +64,16 @@ def run(
     *,
     out: Path,
     progress: Progress | None = None,
+    together: Together = ALONE,
 ) -> dict[str, nn.Module]:
     """Train `modules` by `step(index) -> losses` (the key `loss` is minimised) and return their EMA copies.
 
     Appends to `<out>/log.csv` and keeps `<out>/checkpoint.safetensors`; a second call with the same folder goes
     on from there. Draws inside `step` must depend on the index alone, so that a resumed run sees the same batches.
+
+    An optimizer step takes `schedule.accumulate` batches in each of the processes `together`, and their mean gradient.
+    With k batches a step, step i has the indices i k to (i + 1) k - 1, whoever computes them: so two processes train
+    as one that accumulates two, to the rounding of floats.
 
     Raises:
         RunError: the checkpoint is damaged or of another architecture, or the loss is no longer finite.
@@ -92,14 +100,22 @@ def run(
         time.monotonic(),
     )
 
-    _forget(out / "log.csv", after=done)
+    together.wait()  # until all have read the checkpoint, before it is written again
+    if together.main:
+        _forget(out / "log.csv", after=done)
 
     def elapsed() -> float:
-        return before + time.monotonic() - began
+        return together.agree(before + time.monotonic() - began)
 
     def fraction(index: int) -> float:
         timed = elapsed() / (60 * schedule.minutes) if schedule.minutes else 0.0
         return min(1.0, max(index / schedule.steps, timed))
+
+    def keep(index: int) -> None:
+        state = {"step": index, "seconds": elapsed()}
+        if together.main:
+            checkpoints.save(out, modules=stored, optimizer=optimizer, state=state)
+        together.wait()
 
     for module in modules.values():
         module.train()
@@ -107,44 +123,62 @@ def run(
     while fraction(index) < 1.0:
         for group in optimizer.param_groups:
             group["lr"] = schedule.lr * _rate(index, schedule.warmup, fraction(index))
-        losses = step(index)
-        optimizer.zero_grad(set_to_none=True)
-        losses["loss"].backward()
+        losses = _gradients(step, index, optimizer, schedule.accumulate, together)
+        together.average(parameters)
         torch.nn.utils.clip_grad_norm_(parameters, schedule.clip)
         optimizer.step()
         index += 1
         _average(averaged, modules, min(schedule.ema, (1 + index) / (10 + index)))
         if index % 50 == 0 or index == 1:
-            values = {name: float(value.detach()) for name, value in losses.items()}
-            _log(
-                out / "log.csv",
-                {"step": index, "seconds": round(elapsed(), 1), "lr": optimizer.param_groups[0]["lr"]}
-                | values,
-            )
+            values = {name: together.mean(value) for name, value in losses.items()}
+            row = {"step": index, "seconds": round(elapsed(), 1), "lr": optimizer.param_groups[0]["lr"]} | values
+            if together.main:
+                _log(out / "log.csv", row)
             if not math.isfinite(values["loss"]):
                 raise RunError(
                     f"The loss is {values['loss']} at step {index}.", where=out, mend="Start again with a lower --lr."
                 )
-            if progress is not None:
-                progress(fraction(index), index, "  ".join(f"{k} {v:.4f}" for k, v in values.items()))
-        late = schedule.until is not None and time.monotonic() > schedule.until
-        if late or time.monotonic() - saved > schedule.save_every:
-            checkpoints.save(
-                out, modules=stored, optimizer=optimizer, state={"step": index, "seconds": elapsed()}
-            )
+            told = fraction(index)
+            if progress is not None and together.main:
+                progress(told, index, "  ".join(f"{k} {v:.4f}" for k, v in values.items()))
+        late = schedule.until is not None and together.agree(time.monotonic() - schedule.until) > 0
+        if late or together.agree(time.monotonic() - saved) > schedule.save_every:
+            keep(index)
             saved = time.monotonic()
         if late and fraction(index) < 1.0:
             raise Paused(f"Paused at step {index}, {fraction(index):.0%} done; the same command goes on from there.")
-    checkpoints.save(out, modules=stored, optimizer=optimizer, state={"step": index, "seconds": elapsed()})
+    keep(index)
     return averaged
+
+
+def _gradients(
+    step: Callable[[int], dict[str, Tensor]],
+    index: int,
+    optimizer: torch.optim.Optimizer,
+    each: int,
+    together: Together,
+) -> dict[str, Tensor]:
+    """Leave the mean gradient of this process's batches of optimizer step `index`; return their mean losses."""
+    first = (index * together.count + together.rank) * each
+    if each == 1:
+        losses = step(first)
+        optimizer.zero_grad(set_to_none=True)
+        losses["loss"].backward()
+        return losses
+    optimizer.zero_grad(set_to_none=True)
+    total: dict[str, Tensor] = {}
+    for micro in range(first, first + each):
+        losses = step(micro)
+        (losses["loss"] / each).backward()
+        total = {name: value.detach() / each + total.get(name, 0) for name, value in losses.items()}
+    return total
 
 
 def told(schedule: Schedule, out: Path) -> dict[str, Any]:
     """What a model card says of the training in `out`: the steps and minutes that it took, batch and seed."""
-    with (out / "log.csv").open(newline="", encoding="utf-8") as file:
-        last = list(csv.DictReader(file))[-1]
-    minutes = round(float(last["seconds"]) / 60, 1)
-    return {"steps": int(last["step"]), "minutes": minutes, "batch": schedule.batch, "seed": schedule.seed}
+    state = checkpoints.read_state(out)
+    minutes = round(float(state["seconds"]) / 60, 1)
+    return {"steps": int(state["step"]), "minutes": minutes, "batch": schedule.batch, "seed": schedule.seed}
 
 
 def compiled(function: Any) -> Any:
@@ -159,9 +193,7 @@ def autocast(device: str, schedule: Schedule) -> torch.autocast:
     import torch
 
     kind = device.split(":")[0]
-    return torch.autocast(
-        kind, torch.bfloat16, enabled=kind == "cuda" if schedule.bf16 is None else schedule.bf16
-    )
+    return torch.autocast(kind, torch.bfloat16, enabled=kind == "cuda" if schedule.bf16 is None else schedule.bf16)
 
 
 def _rate(index: int, warmup: int, fraction: float) -> float:
