@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from auditkit.energy import Site, metered
 from auditkit.errors import WatermarkError
 from auditkit.runs import Run, RunWriter, create
 from auditkit.runs.writer import Task
@@ -33,6 +34,7 @@ def generate(
     progress: Progress | None = None,
     plan: Plan | None = None,
     watermark: Mark | None = None,
+    site: Site | None = None,
 ) -> Run:
     """Make the images of `spec` as a run in the folder `out`, or go on with a run that was cut off.
 
@@ -47,6 +49,7 @@ def generate(
         plan: what was planned, kept in run.json before the first image; a plan with looks is made up to the next look
             (see `auditkit.plan`). Whatever of `spec` differs from the plan's is listed as a deviation.
         watermark: put on every image; recorded in run.json by scheme, key id and payload.
+        site: PUE and grid intensity where they are known; run.json's `energy` tells carbon by them.
 
     Raises:
         WatermarkError: the watermark's noise does not fit the generator, or the images are too small for it.
@@ -60,11 +63,13 @@ def generate(
     settings = resolve_settings(spec, generator.info.defaults)
     info = {**generator.info.as_dict(), "batch_size": batch_size or generator.info.batch_size}
     _check_latent(generator, watermark)
+    site = site or Site.given()
     with create(
         out, spec, info, plan=plan.record() if plan else None, watermark=watermark.record() if watermark else None
     ) as writer:
         recorded = writer.run.record["generator"].get("batch_size")
-        _make_pending(writer, generator, settings, spec.negative, batch_size or recorded, progress, watermark)
+        with metered(writer.run.path, generator.info.device, images=lambda: writer.written, site=site):
+            _make_pending(writer, generator, settings, spec.negative, batch_size or recorded, progress, watermark)
         return writer.finish()
 
 

@@ -18,6 +18,7 @@ from typing import IO, Any, Self
 import pandas as pd
 from PIL import Image
 
+from auditkit.energy import read_windows, summarise
 from auditkit.errors import AuditkitError, RunError
 from auditkit.files import TEMPORARY, write_atomic, write_json
 from auditkit.images import encode_png, image_id
@@ -57,6 +58,8 @@ class RunWriter:
     def __init__(self, run: Run, shards: list[Shard], lock: IO[str] | None):
         self.run = run
         self.shards = shards
+        self.written = 0
+        """Images that this writer has kept."""
         self._lock = lock
 
     def __enter__(self) -> Self:
@@ -118,6 +121,7 @@ class RunWriter:
                 for task, image, took in zip(shard.tasks, images, ms, strict=True)
             ]
             write_table(image_table(rows), self._file(shard), IMAGES)
+            self.written += len(rows)
         except RunError as error:
             raise RunError(
                 f"shard {shard.index} of {len(self.shards)} could not be written: {error.what}",
@@ -146,6 +150,8 @@ class RunWriter:
             images = images.sort_values(["prompt_id", "replicate"], ignore_index=True)
             # run.json first: the run counts as complete from the moment images.parquet is there.
             self.run.record["seconds"] = round(float(images["ms"].sum()) / 1000, 3)
+            if energy := summarise(read_windows(self.run.path), images=len(images)):
+                self.run.record["energy"] = energy
             write_json(self.run.path / "run.json", self.run.record)
             # Numbers of fewer images would pass for those of all of them; a look keeps its own in looks.jsonl.
             (self.run.path / "measurements.parquet").unlink(missing_ok=True)
