@@ -24,6 +24,7 @@ from auditkit.errors import RunError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from auditkit.energy import Site
     from auditkit.plan import Plan
     from auditkit.runs import BrokenRun, Problem, Run
     from auditkit.spec import RunSpec
@@ -81,6 +82,7 @@ def generate(
     batch_size: int | None = None,
     plan: str | Path | Plan | None = None,
     watermark: Mark | None = None,
+    site: Site | None = None,
     progress: bool | Progress = False,
 ) -> Run:
     """Make the images of a spec as a run under `out`, or go on with one that was interrupted.
@@ -93,6 +95,7 @@ def generate(
         plan: a plan document or its file: the spec is the plan's, and its hash is kept in the run before the
             first image is made. A plan with looks makes the images up to the next look.
         watermark: put on every image; see `app.marks.choose_mark`.
+        site: PUE and grid intensity, `auditkit.energy.Site.given(1.2, 350)`; else those of the environment.
 
     Raises:
         SpecError, GeneratorError, RunError, WatermarkError.
@@ -120,6 +123,7 @@ def generate(
             batch_size=batch_size,
             plan=planned,
             watermark=watermark,
+            site=site,
             progress=show,
         )
 
@@ -310,6 +314,7 @@ def audit(
     device: str = "auto",
     batch_size: int | None = None,
     plan: str | Path | Plan | None = None,
+    site: Site | None = None,
     progress: bool | Progress = False,
 ) -> Audit:
     """Generate, score, measure, report and seal, in one go. Interrupted, it goes on where it stopped.
@@ -341,6 +346,7 @@ def audit(
         device=device,
         batch_size=batch_size,
         plan=planned,
+        site=site,
         progress=progress,
     )
     at = timed("generate", start)

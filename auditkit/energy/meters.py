@@ -129,10 +129,8 @@ def rapl_meters(root: Path = POWERCAP) -> list[Meter]:
             name = (zone / "name").read_text().strip()
             wraps = int((zone / "max_energy_range_uj").read_text()) / 1e6
             part: Part = "memory" if name == "dram" else "cpu"
-            if name != "dram" and not name.startswith(
-                "package"
-            ):  # core and uncore are in the package, psys is around it
-                continue
+            if not name.startswith(("package", "dram")):
+                continue  # core and uncore are in the package, psys is around it
             meters.append(
                 Meter(
                     f"rapl:{zone.name.removeprefix('intel-rapl:')}:{name}", part, "measured", "machine",
