@@ -15,7 +15,7 @@ from auditkit.errors import GeneratorError
 from generators.base import GeneratorInfo, Job, Settings, even_batches
 from generators.checkpoint import Notes, check_steps, quiet, read_index, read_notes
 from generators.device import pick_device
-from generators.samplers import check_sampler, make_scheduler
+from generators.samplers import check_sampler, fitting, make_scheduler
 from generators.weights import hash_weights
 
 if TYPE_CHECKING:
@@ -66,6 +66,11 @@ class LatentGenerator:
         self._warned = False
         self._encode = lru_cache(maxsize=1024)(self._encode_once)
         self.info = self._describe(folder, name, source, notes, weights, pipeline_class, str(dtype))
+
+    @property
+    def samplers(self) -> list[str]:
+        """Names of the samplers that this checkpoint can be sampled with."""
+        return fitting(self._shipped)
 
     def generate(
         self, jobs: Sequence[Job], settings: Settings, *, batch_size: int | None = None

@@ -141,7 +141,7 @@ def generate(
         batch_size=batch_size,
         plan=plan,
         watermark=mark,
-        site=_site(pue, grid_intensity, grid_source),
+        site=site_given(pue, grid_intensity, grid_source),
         progress=True,
     )
     if sign:
@@ -198,7 +198,7 @@ def audit(
         device=device,
         batch_size=batch_size,
         plan=plan,
-        site=_site(pue, grid_intensity, grid_source),
+        site=site_given(pue, grid_intensity, grid_source),
         progress=True,
     )
 
@@ -222,7 +222,8 @@ def audit(
     )
 
 
-def _site(pue: str | None, intensity: str | None, source: str) -> Site:
+def site_given(pue: str | None, intensity: str | None, source: str) -> Site:
+    """The site that the options --pue, --grid-intensity and --grid-source give, or the environment."""
     from auditkit.energy import Site
 
     return Site.given(pue, intensity, source)
