@@ -24,6 +24,7 @@ from auditkit.errors import RunError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from auditkit.energy import Site
     from auditkit.plan import Plan
     from auditkit.runs import BrokenRun, Problem, Run
     from auditkit.spec import RunSpec
@@ -81,6 +82,7 @@ def generate(
     plan: str | Path | Plan | None = None,
     watermark: Mark | None = None,
     allow_network: bool = False,
+    site: Site | None = None,
     progress: bool | Progress = False,
 ) -> Run:
     """Make the images of a spec as a run under `out`, or go on with one that was interrupted.
@@ -95,6 +97,7 @@ def generate(
             first image is made. A plan with looks makes the images up to the next look.
         watermark: put on every image; see `app.marks.choose_mark`.
         allow_network: download a checkpoint of the hub that is not on this machine.
+        site: PUE and grid intensity, `auditkit.energy.Site.given(1.2, 350)`; else those of the environment.
 
     Raises:
         SpecError, GeneratorError, RunError, WatermarkError.
@@ -127,6 +130,7 @@ def generate(
             processes=processes,
             plan=planned,
             watermark=watermark,
+            site=site,
             progress=show,
         )
 
@@ -318,6 +322,7 @@ def audit(
     batch_size: int | None = None,
     plan: str | Path | Plan | None = None,
     allow_network: bool = False,
+    site: Site | None = None,
     progress: bool | Progress = False,
 ) -> Audit:
     """Generate, score, measure, report and seal, in one go. Interrupted, it goes on where it stopped.
@@ -350,6 +355,7 @@ def audit(
         batch_size=batch_size,
         plan=planned,
         allow_network=allow_network,
+        site=site,
         progress=progress,
     )
     at = timed("generate", start)

@@ -14,6 +14,7 @@ _VERBS = {
     "app.api": (
         "generate", "import_folder", "score", "measure", "compare", "audit", "report", "open_run", "list_runs",
     ),
+    "app.sampling": ("bench_samplers", "bench_energy"),
     "app.marks": ("embed_watermark", "detect_watermark", "identify_watermark", "root_watermark", "bench_watermark"),
     "app.looking": ("list_generators", "model_card", "write_cards"),
     "app.provenance": ("sign", "sign_folder", "sign_run", "inspect", "scan", "disclose", "make_pki"),

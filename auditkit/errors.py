@@ -56,6 +56,10 @@ class EncoderError(AuditkitError):
     """A CLIP encoder that is unknown, damaged or cannot be loaded without the network."""
 
 
+class EnergyError(AuditkitError):
+    """A PUE or grid intensity that cannot be, or a record of energy that is damaged."""
+
+
 class GeneratorError(AuditkitError):
     """A checkpoint that is missing, damaged or of a kind that cannot be used."""
 

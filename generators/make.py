@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from auditkit.energy import Site, metered
 from auditkit.errors import GeneratorError, WatermarkError
 from auditkit.runs import Run, RunWriter, Shard, Task, create
 from auditkit.runs.background import Background
@@ -38,6 +39,7 @@ def generate(
     progress: Progress | None = None,
     plan: Plan | None = None,
     watermark: Mark | None = None,
+    site: Site | None = None,
 ) -> Run:
     """Make the images of `spec` as a run in the folder `out`, or go on with a run that was cut off.
 
@@ -56,6 +58,7 @@ def generate(
         plan: what was planned, kept in run.json before the first image; a plan with looks is made up to the next look
             (see `auditkit.plan`). Whatever of `spec` differs from the plan's is listed as a deviation.
         watermark: put on every image; recorded in run.json by scheme, key id and payload.
+        site: PUE and grid intensity where they are known; run.json's `energy` tells carbon by them.
 
     Raises:
         WatermarkError: the watermark's noise does not fit the generator, or the images are too small for it.
@@ -76,8 +79,21 @@ def generate(
             batch_size=batch_size,
             plan=plan,
             watermark=watermark,
+            site=site or Site.given(),
         )
-    return _generate(spec, out, generator, device, precision, batch_size, plan, watermark, progress, this_process())
+    return _generate(
+        spec,
+        out,
+        generator,
+        device,
+        precision,
+        batch_size,
+        plan,
+        watermark,
+        site or Site.given(),
+        progress,
+        this_process(),
+    )
 
 
 def _generate_together(processes: int, progress: Progress | None, **asked: Any) -> Run:
@@ -107,6 +123,7 @@ def _generate(
     batch_size: int | None,
     plan: Plan | None,
     watermark: Mark | None,
+    site: Site | None,
     progress: Progress | None,
     place: Place,
 ) -> Run:
@@ -125,7 +142,8 @@ def _generate(
     ):
         recorded = writer.run.record["generator"].get("batch_size")
         making = Making(writer, generator, spec, settings, batch_size or recorded, watermark)
-        making.make_pending(progress if place.first else None, place)
+        with metered(writer.run.path, generator.info.device, images=lambda: writer.written, site=site):
+            making.make_pending(progress if place.first else None, place)
         return writer.finish()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from typing import Any
 
 from auditkit.errors import GeneratorError
@@ -79,7 +80,32 @@ def make_scheduler(name: str, shipped: Any) -> Any:
         changes = changes | {"clip_sample": False}
     if name in _FLOW and shipped.config.get("flow_shift") is not None:
         changes = changes | {"shift": shipped.config.flow_shift}
-    return getattr(diffusers, scheduler).from_config(shipped.config, **changes)
+    made = getattr(diffusers, scheduler).from_config(shipped.config, **changes)
+    if changes.get("use_karras_sigmas") and shipped.config.get("rescale_betas_zero_snr"):
+        _karras_below_pure_noise(made)
+    return made
+
+
+def _karras_below_pure_noise(scheduler: Any) -> None:
+    """Let Karras' curve begin at the largest sigma that the schedule had before its terminal SNR was made zero.
+
+    Rescaled (Lin et al. 2024, algorithm 1), the first sigma is infinite, 4096 in diffusers. A curve from there spends
+    nearly all its steps where the image is pure noise; from some number of steps on, two of them fall on one timestep
+    and diffusers fails. The first step stays at pure noise, where the model was trained to begin.
+    """
+    import numpy as np
+
+    plain = type(scheduler).from_config(scheduler.config, rescale_betas_zero_snr=False).alphas_cumprod[-1].item()
+    largest, curve = math.sqrt((1 - plain) / plain), scheduler._convert_to_karras
+
+    def convert(in_sigmas: Any, num_inference_steps: int) -> Any:
+        if num_inference_steps == 1 or in_sigmas[0] <= largest:
+            return curve(in_sigmas, num_inference_steps)
+        below = in_sigmas.copy()
+        below[0] = largest
+        return np.concatenate([in_sigmas[:1], curve(below, num_inference_steps - 1)])
+
+    scheduler._convert_to_karras = convert
 
 
 def check_sampler(name: str) -> None:

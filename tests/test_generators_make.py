@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 from tiny_checkpoints import tiny_sd_checkpoint
 
+from auditkit.energy import Site
 from auditkit.runs import verify
 from auditkit.spec import RunSpec
 from generators.base import Job, Settings, even_batches
@@ -46,6 +47,23 @@ class Killed(LatentGenerator):
             if self.left < 0:
                 raise KeyboardInterrupt
             yield image
+
+
+def test_the_energy_of_every_attempt_is_in_run_json(generator: LatentGenerator, tmp_path: Path) -> None:
+    site = Site.given(pue=1.2, intensity=300)
+    with pytest.raises(KeyboardInterrupt):
+        generate(SPEC, out=tmp_path, generator=Killed(generator, 70), site=site)
+    run = generate(SPEC, out=tmp_path, generator=generator)
+    energy = run.record["energy"]
+    assert [(window["ended"], window["images"]) for window in energy["windows"]] == [("interrupted", 50), ("done", 52)]
+    assert energy["images"] == energy["images_metered"] == 102
+    read = sum(reading["joules"] for window in energy["windows"] for reading in window["readings"])
+    assert energy["joules"]["value"] == pytest.approx(read, rel=1e-4)  # the attempts do not overlap
+    assert energy["joules_per_image"]["value"] == pytest.approx(energy["joules"]["value"] / 102, rel=1e-4)
+    assert energy["kg_co2e"]["value"] == pytest.approx(energy["joules"]["value"] / 3.6e6 * 1.2 * 0.3, rel=1e-4)
+    files = {file.name for file in (run.path / "energy").iterdir()}
+    assert generate(SPEC, out=tmp_path, generator=generator).record["energy"] == energy
+    assert {file.name for file in (run.path / "energy").iterdir()} == files
 
 
 def test_a_run_that_was_cut_off_resumes_to_the_bytes_of_an_unbroken_one(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -24,6 +24,9 @@ from app.commands.signing import (
 from app.commands.watermark_keys import KeysOption
 from auditkit.errors import SpecError
 
+if TYPE_CHECKING:
+    from auditkit.energy import Site
+
 SpecArgument = Annotated[str, typer.Argument(help="A suite's name or a .toml file.")]
 GeneratorOption = Annotated[
     str | None,
@@ -42,6 +45,14 @@ PlanOption = Annotated[
     Path | None,
     typer.Option(help="A plan (auditkit plan): spec and measuring are the plan's, and its hash is kept in the run."),
 ]
+PueOption = Annotated[
+    str | None, typer.Option(help="The data centre's power usage effectiveness, 1.2 or 1.1-1.3; else $AUDITKIT_PUE.")
+]
+GridOption = Annotated[
+    str | None,
+    typer.Option(help="g CO2e per kWh of the grid, 350 or 300-420; else $AUDITKIT_GRID_INTENSITY. Never assumed."),
+]
+GridSourceOption = Annotated[str, typer.Option(help="Where the intensity is from, for the reader.")]
 BatchOption = Annotated[int | None, typer.Option(min=1, help="Images at a time; chosen for the device by default.")]
 NetworkOption = Annotated[
     bool, typer.Option("--allow-network", help="Download the checkpoint hf:NAME, if it is not on this machine.")
@@ -78,6 +89,9 @@ def generate(
     processes: ProcessesOption = 1,
     plan: PlanOption = None,
     allow_network: NetworkOption = False,
+    pue: PueOption = None,
+    grid_intensity: GridOption = None,
+    grid_source: GridSourceOption = "",
     watermark: Annotated[
         str | None, typer.Option(help="Mark every image: spread, codec, gaussian-shading, prc or tree-ring.")
     ] = None,
@@ -139,6 +153,7 @@ def generate(
         plan=plan,
         watermark=mark,
         allow_network=allow_network,
+        site=site_given(pue, grid_intensity, grid_source),
         progress=True,
     )
     if not this_process().first:  # one of several, of which the first signs and answers
@@ -176,6 +191,9 @@ def audit(
     batch_size: BatchOption = None,
     plan: PlanOption = None,
     allow_network: NetworkOption = False,
+    pue: PueOption = None,
+    grid_intensity: GridOption = None,
+    grid_source: GridSourceOption = "",
 ) -> Answer:
     """Generate, score, measure, report and seal: the whole audit in one command."""
     done = api.audit(
@@ -196,6 +214,7 @@ def audit(
         batch_size=batch_size,
         plan=plan,
         allow_network=allow_network,
+        site=site_given(pue, grid_intensity, grid_source),
         progress=True,
     )
 
@@ -217,6 +236,13 @@ def audit(
         },
         show,
     )
+
+
+def site_given(pue: str | None, intensity: str | None, source: str) -> Site:
+    """The site that the options --pue, --grid-intensity and --grid-source give, or the environment."""
+    from auditkit.energy import Site
+
+    return Site.given(pue, intensity, source)
 
 
 def _made(run: api.Run) -> Answer:

@@ -22,6 +22,7 @@ from typing import IO, Any, Self
 import pandas as pd
 from PIL import Image
 
+from auditkit.energy import read_windows, summarise
 from auditkit.errors import AuditkitError, RunError
 from auditkit.files import TEMPORARY, write_atomic, write_json
 from auditkit.images import encode_png, image_id
@@ -71,6 +72,8 @@ class RunWriter:
     def __init__(self, run: Run, shards: list[Shard], lock: RunLock | None):
         self.run = run
         self.shards = shards
+        self.written = 0
+        """Images that this writer has kept."""
         self._lock = lock
         self._claims: dict[int, IO[str]] = {}
 
@@ -176,6 +179,7 @@ class RunWriter:
         ]
         with self._naming(shard):
             write_table(image_table(rows), self._file(shard), IMAGES)
+        self.written += len(rows)
         self._release(shard.index)
 
     def finish(self) -> Run:
@@ -215,6 +219,8 @@ class RunWriter:
             images = images.sort_values(["prompt_id", "replicate"], ignore_index=True)
             # run.json first: the run counts as complete from the moment images.parquet is there.
             self.run.record["seconds"] = round(float(images["ms"].sum()) / 1000, 3)
+            if energy := summarise(read_windows(path), images=len(images)):
+                self.run.record["energy"] = energy
             write_json(path / "run.json", self.run.record)
             # Numbers of fewer images would pass for those of all of them; a look keeps its own in looks.jsonl.
             (path / "measurements.parquet").unlink(missing_ok=True)

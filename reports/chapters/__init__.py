@@ -16,6 +16,8 @@ __all__ = ["ORDER", "Chapter", "Figure", "Pictures", "Table", "chapters"]
 
 PLAN = "plan"
 """Of every run: what was planned and what was done otherwise, or that nothing was planned."""
+ENERGY = "energy"
+"""Of every run whose making was metered; from run.json, not from measurements."""
 
 ORDER = (
     PLAN,
@@ -31,6 +33,7 @@ ORDER = (
     "quality",
     "watermark",
     "provenance",
+    ENERGY,
 )
 """Modules of this package, each with a function `chapter`, in the order in which a reader meets them."""
 
@@ -41,6 +44,6 @@ def chapters(measurements: pd.DataFrame, run: Run) -> list[Chapter]:
     made = (
         importlib.import_module(f"reports.chapters.{name}").chapter(measurements, run)
         for name in ORDER
-        if name in present or name == PLAN
+        if name in present or name in (PLAN, ENERGY)
     )
     return [chapter for chapter in made if chapter is not None]

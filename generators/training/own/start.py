@@ -16,7 +16,7 @@ from generators.training import batches, generator
 from generators.training.autoencoder import check_vae
 from generators.training.own.objective import check_prediction
 from generators.training.together import ALONE, Together
-from generators.weights import hash_weights
+from generators.weights import find_weights, hash_weights
 
 VAE = Path(__file__).parents[2] / "bundled" / "personas" / "vae"
 MERGES = 1500
@@ -105,7 +105,8 @@ def existing(folder: Path) -> Start:
     from diffusers import StableDiffusionPipeline
 
     _, components = read_index(folder, ["StableDiffusionPipeline"])
-    weights = hash_weights(folder, components)
+    weights = find_weights(folder, components)
+    hash_weights(folder, weights)
     notes = read_notes(folder)
     try:
         with quiet():
@@ -114,7 +115,7 @@ def existing(folder: Path) -> Start:
                 torch_dtype=torch.float32,
                 local_files_only=True,
                 use_safetensors=True,
-                variant="fp16" if all(".fp16." in file for file in weights) else None,
+                variant=weights.variant,
             )
     except Exception as error:  # diffusers, transformers and safetensors each raise their own
         line = str(error).strip().split("\n")[0]
@@ -123,7 +124,7 @@ def existing(folder: Path) -> Start:
     _check_kind(pipeline.vae, folder / "vae")
     prediction = pipeline.scheduler.config.prediction_type
     check_prediction(prediction, folder / "scheduler")
-    return Start(pipeline, folder / "tokenizer", prediction, notes.sampler, notes.steps, notes.guidance)
+    return Start(pipeline, folder / "tokenizer", prediction, notes.sampler, notes.steps or 30, 7.5 if notes.guidance is None else notes.guidance)
 
 
 def _check_kind(vae: Any, where: Path) -> None:
