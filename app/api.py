@@ -62,9 +62,7 @@ def resolve_spec(
 
     loaded = spec if isinstance(spec, RunSpec) else load_spec(spec)
     given = {key: value for key, value in {"generator": generator, **changes}.items() if value is not None}
-    return RunSpec.from_dict(
-        {**loaded.as_passed, **given}, where=f"the spec '{loaded.name}' with the options given"
-    )
+    return RunSpec.from_dict({**loaded.as_passed, **given}, where=f"the spec '{loaded.name}' with the options given")
 
 
 def generate(
@@ -126,27 +124,34 @@ def generate(
 
 def import_folder(
     folder: str | Path,
-    prompts: str | Path,
+    prompts: str | Path | None = None,
     *,
     out: str | Path = RUNS,
     name: str | None = None,
+    spec: str | Path | RunSpec | None = None,
+    skip_unknown: bool = False,
     progress: bool | Progress = False,
 ) -> Run:
     """Make a run of images from anywhere.
 
     Args:
-        prompts: a CSV with the columns file and prompt, and one for each axis.
+        prompts: a CSV with the columns file and prompt, and one for each axis; without it the prompts are read from
+            files beside the images and from the images' own metadata (docs/generators_import_api.md).
+        spec: whose prompts are known again in those of the images, which get their axes.
+        skip_unknown: leave images without a prompt out; they are an error otherwise.
 
     Raises:
-        RunError, TableError, ImageError.
+        RunError, TableError, ImageError, SpecError.
 
     Example:
-        run = import_folder("renders/", "prompts.csv", name="model-x")
+        run = import_folder("renders/", spec="occupations", name="model-x")
     """
     from generators.folder import import_folder as bring
 
     with progress_bar("import", progress) as show:
-        return bring(Path(folder), Path(prompts), out=Path(out), name=name, progress=show)
+        return bring(
+            Path(folder), prompts, out=Path(out), name=name, spec=spec, skip_unknown=skip_unknown, progress=show
+        )
 
 
 def score(
@@ -416,9 +421,7 @@ def grouping(run: Run) -> str:
     if run.spec is not None and run.spec.by:
         return run.spec.by
     if not run.axes:
-        raise RunError(
-            "the run has no axis to group by", where=run.path, mend="import it with an axis column"
-        )
+        raise RunError("the run has no axis to group by", where=run.path, mend="import it with an axis column")
     return run.axes[0]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -54,7 +54,7 @@ def register(app: typer.Typer) -> None:
     app.command(
         "import",
         rich_help_panel=panel,
-        epilog="Example: auditkit import renders/ --prompts prompts.csv --name model-x",
+        epilog="Example: auditkit import renders/ --spec occupations --name model-x",
     )(verb(import_))
 
 
@@ -136,12 +136,42 @@ def generate(
 
 def import_(
     folder: Annotated[Path, typer.Argument(help="The folder of images.")],
-    prompts: Annotated[Path, typer.Option(help="CSV: file, prompt, and a column for each axis.")],
+    prompts: Annotated[
+        Path | None,
+        typer.Option(help="CSV: file, prompt, and a column for each axis; otherwise the images' metadata tell."),
+    ] = None,
     out: OutOption = api.RUNS,
     name: Annotated[str | None, typer.Option(help="What to call the run; the folder's name by default.")] = None,
+    spec: Annotated[
+        str | None, typer.Option(help="A suite's name or a .toml file, whose axes the images of its prompts get.")
+    ] = None,
+    skip_unknown: Annotated[bool, typer.Option("--skip-unknown", help="Leave images without a prompt out.")] = False,
 ) -> Answer:
-    """Make a run out of images from anywhere, and a CSV that says which prompt each was made from."""
-    return _made(api.import_folder(folder, prompts, out=out, name=name, progress=True))
+    """Make a run out of images from anywhere, with the prompts that a CSV, files beside them or their metadata tell."""
+    run = api.import_folder(folder, prompts, out=out, name=name, spec=spec, skip_unknown=skip_unknown, progress=True)
+    made, details = _made(run), run.record["generator"].get("details", {})
+
+    def show() -> None:
+        _show_imported(details)
+        made.show()
+
+    return Answer(made.data | {"import": details}, show)
+
+
+def _show_imported(details: dict[str, Any]) -> None:
+    """Where the prompts came from, what models are named, and how many prompts are the spec's."""
+    rows = [("prompt from", source, count) for source, count in details.get("prompt_sources", {}).items()]
+    rows += [("made by", model, count) for model, count in list(details.get("models", {}).items())[:10]]
+    if spec := details.get("spec"):
+        words = {
+            "equal": "is a prompt of it",
+            "within": "holds a prompt of it",
+            "none": "not among its prompts, no axes",
+        }
+        rows += [(f"spec {spec['name']}", said, spec[how]) for how, said in words.items()]
+    if details.get("skipped"):
+        rows.append(("left out", "no prompt", details["skipped"]))
+    output.console().print(output.table(["", "", ">images"], [[what, which, f"{n:,}"] for what, which, n in rows]))
 
 
 def audit(
