@@ -18,8 +18,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from app import output
 from app.output import Progress, progress_bar
-from auditkit.errors import RunError
+from auditkit.errors import RunError, SpecError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from auditkit.runs import BrokenRun, Problem, Run
     from auditkit.spec import RunSpec
     from auditkit.watermark.marking import Mark
+    from generators.api import ApiGenerator, ApiOptions
 
 RUNS = Path("runs")
 ENCODER = "personas-clip"
@@ -79,21 +81,24 @@ def generate(
     batch_size: int | None = None,
     plan: str | Path | Plan | None = None,
     watermark: Mark | None = None,
+    api: ApiOptions | None = None,
     progress: bool | Progress = False,
 ) -> Run:
     """Make the images of a spec as a run under `out`, or go on with one that was interrupted.
 
     Args:
         spec: a suite's name ("occupations"), a TOML file, or a RunSpec.
-        generator: "personas", "personas-balanced", any registered name, or the folder of a
-            diffusers checkpoint.
+        generator: "personas", "personas-balanced", any registered name, the folder of a diffusers checkpoint, or
+            "api:MODEL".
         seed, images_per_prompt, sampler, steps, guidance: laid over what the spec says.
         plan: a plan document or its file: the spec is the plan's, and its hash is kept in the run before the
             first image is made. A plan with looks makes the images up to the next look.
         watermark: put on every image; see `app.marks.choose_mark`.
+        api: address, rate and budget of a generator behind an API. What was paid for is kept, and the same call goes
+            on after a BudgetError with a higher ceiling.
 
     Raises:
-        SpecError, GeneratorError, RunError, WatermarkError.
+        SpecError, GeneratorError, BudgetError, RunError, WatermarkError.
 
     Example:
         run = generate("occupations", generator="personas", images_per_prompt=50)
@@ -110,10 +115,12 @@ def generate(
         steps=steps,
         guidance=guidance,
     )
+    asked = _api_generator(resolved, api, announce=progress is True)
     with progress_bar("generate", progress) as show:
         return make(
             resolved,
             out=Path(out),
+            generator=asked,
             device=device,
             batch_size=batch_size,
             plan=planned,
@@ -315,6 +322,7 @@ def audit(
     device: str = "auto",
     batch_size: int | None = None,
     plan: str | Path | Plan | None = None,
+    api: ApiOptions | None = None,
     progress: bool | Progress = False,
 ) -> Audit:
     """Generate, score, measure, report and seal, in one go. Interrupted, it goes on where it stopped.
@@ -346,6 +354,7 @@ def audit(
         device=device,
         batch_size=batch_size,
         plan=planned,
+        api=api,
         progress=progress,
     )
     at = timed("generate", start)
@@ -431,6 +440,26 @@ def _plan(plan: str | Path | Plan | None) -> Plan | None:
 
         return load_plan(plan)
     return plan
+
+
+def _api_generator(spec: RunSpec, options: ApiOptions | None, *, announce: bool) -> ApiGenerator | None:
+    """The generator behind an API that the spec names, or None; says beforehand what it may cost."""
+    if not spec.generator.startswith("api:"):
+        if options is not None:
+            raise SpecError(
+                f"the generator '{spec.generator}' is not behind an API, but options of one are given",
+                where=f"generator={spec.generator}",
+                mend="name it as api:MODEL, or leave the options out",
+            )
+        return None
+    from auditkit.prompts import expand
+    from generators.api import ApiGenerator
+
+    generator = ApiGenerator(spec.generator, options)
+    if announce:
+        total = len(expand(spec)) * spec.images_per_prompt
+        output.say(generator.announcement(total))
+    return generator
 
 
 def _growing(run: Run, plan: Plan | None) -> bool:

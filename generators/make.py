@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from auditkit.errors import WatermarkError
-from auditkit.runs import Run, RunWriter, create
+from auditkit.runs import Refused, Run, RunWriter, create
 from auditkit.runs.writer import Task
 from auditkit.spec import RunSpec, load_spec
-from generators.base import Generator, Job, Settings
+from generators.base import Generator, Job, Keeping, Settings
 from generators.load import load_generator
 
 if TYPE_CHECKING:
@@ -63,6 +63,8 @@ def generate(
     with create(
         out, spec, info, plan=plan.record() if plan else None, watermark=watermark.record() if watermark else None
     ) as writer:
+        if isinstance(generator, Keeping):
+            generator.keep_in(writer.run)
         recorded = writer.run.record["generator"].get("batch_size")
         _make_pending(writer, generator, settings, spec.negative, batch_size or recorded, progress, watermark)
         return writer.finish()
@@ -112,7 +114,7 @@ def _make_pending(
         images = []
         began = time.perf_counter()
         for image in generator.generate(jobs, settings, batch_size=batch_size):
-            images.append(image if watermark is None else watermark.pixels(image))
+            images.append(image if watermark is None or isinstance(image, Refused) else watermark.pixels(image))
             if progress is not None:
                 progress(done + len(images), total)
         took = time.perf_counter() - began

@@ -8,6 +8,17 @@ from typing import Annotated, Any
 import typer
 
 from app import api, marks, output, provenance
+from app.commands import asking
+from app.commands.asking import (
+    ApiParallelOption,
+    ApiParamOption,
+    ApiRateOption,
+    ApiSizeOption,
+    ApiUrlOption,
+    MaxCostOption,
+    MaxImagesOption,
+    PriceOption,
+)
 from app.commands.base import Answer, DeviceOption, EncoderOption, verb
 from app.commands.measuring import AttributeOption, ByOption, EstimatorOption, TargetOption, show_measurements
 from app.commands.signing import (
@@ -27,7 +38,7 @@ from auditkit.errors import SpecError
 SpecArgument = Annotated[str, typer.Argument(help="A suite's name or a .toml file.")]
 GeneratorOption = Annotated[
     str | None,
-    typer.Option("--generator", "-g", help="A registered name, or the folder of a diffusers checkpoint."),
+    typer.Option("--generator", "-g", help="A registered name, the folder of a diffusers checkpoint, or api:MODEL."),
 ]
 OutOption = Annotated[Path, typer.Option("--out", "-o", help="The folder that holds the runs.")]
 SeedOption = Annotated[int | None, typer.Option(min=0, help="Another seed than the spec's.")]
@@ -91,6 +102,14 @@ def generate(
     no_store: NoStoreOption = False,
     log: LogOption = None,
     no_log: NoLogOption = False,
+    api_url: ApiUrlOption = None,
+    api_size: ApiSizeOption = None,
+    api_param: ApiParamOption = None,
+    api_rate: ApiRateOption = None,
+    api_parallel: ApiParallelOption = None,
+    max_images: MaxImagesOption = None,
+    max_cost: MaxCostOption = None,
+    price_per_image: PriceOption = None,
 ) -> Answer:
     """Make the images of a spec as a run. Interrupted, the same command goes on where it stopped."""
     signer = {
@@ -127,6 +146,16 @@ def generate(
         batch_size=batch_size,
         plan=plan,
         watermark=mark,
+        api=asking.choose(
+            url=api_url,
+            size=api_size,
+            param=api_param,
+            rate=api_rate,
+            parallel=api_parallel,
+            max_images=max_images,
+            max_cost=max_cost,
+            price=price_per_image,
+        ),
         progress=True,
     )
     if sign:
@@ -191,6 +220,14 @@ def audit(
     device: DeviceOption = "auto",
     batch_size: BatchOption = None,
     plan: PlanOption = None,
+    api_url: ApiUrlOption = None,
+    api_size: ApiSizeOption = None,
+    api_param: ApiParamOption = None,
+    api_rate: ApiRateOption = None,
+    api_parallel: ApiParallelOption = None,
+    max_images: MaxImagesOption = None,
+    max_cost: MaxCostOption = None,
+    price_per_image: PriceOption = None,
 ) -> Answer:
     """Generate, score, measure, report and seal: the whole audit in one command."""
     done = api.audit(
@@ -210,6 +247,16 @@ def audit(
         device=device,
         batch_size=batch_size,
         plan=plan,
+        api=asking.choose(
+            url=api_url,
+            size=api_size,
+            param=api_param,
+            rate=api_rate,
+            parallel=api_parallel,
+            max_images=max_images,
+            max_cost=max_cost,
+            price=price_per_image,
+        ),
         progress=True,
     )
 
@@ -236,13 +283,22 @@ def audit(
 def _made(run: api.Run) -> Answer:
     images = run.images()
     data = {"run": run.id, "path": run.path, "images": len(images), "prompts": images["prompt_id"].nunique()}
-    signing = run.record.get("signing")
+    signing, details = run.record.get("signing"), run.record["generator"].get("details") or {}
+    paid = {key: details[key] for key in ("paid", "cost") if details.get(key) is not None}
+    data |= {"refused": run.record.get("refused", 0)} | paid
     if signing:
         data |= {"signed": run.path / "signed", "signer": signing["signer"]}
 
     def show() -> None:
         out = output.console()
         out.print(f"{data['images']} images of {data['prompts']} prompts in {run.path}", soft_wrap=True)
+        if data["refused"]:
+            out.print(
+                f"{data['refused']} were refused; the reasons are in {run.path / 'refusals.jsonl'}", soft_wrap=True
+            )
+        if paid:
+            cost = f", {paid['cost']:.2f} in all" if "cost" in paid else ""
+            out.print(f"Paid answers: {paid['paid']}{cost}", soft_wrap=True)
         if signing:
             out.print(f"Signed copies by {signing['signer']} in {run.path / 'signed'}", soft_wrap=True, markup=False)
         out.print(f"Next: auditkit score {run.path}", soft_wrap=True)

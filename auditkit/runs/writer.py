@@ -24,6 +24,7 @@ from auditkit.images import encode_png, image_id
 from auditkit.prompts import Prompt, expand, image_seed
 from auditkit.runs.journal import read_journal
 from auditkit.runs.record import make_record, make_run_id, resolve
+from auditkit.runs.refusals import Refused, merge_refusals, refused_shards, write_refused
 from auditkit.runs.run import Run, open_run
 from auditkit.schemas import IMAGES, read_table, write_table
 from auditkit.spec import RunSpec
@@ -82,12 +83,12 @@ class RunWriter:
         return [s for s in self.due() if s.index not in merged and not self._file(s).is_file()]
 
     def write_shard(
-        self, shard: Shard, images: Sequence[Image.Image], ms: Sequence[float], settings: dict[str, Any]
+        self, shard: Shard, images: Sequence[Image.Image | Refused], ms: Sequence[float], settings: dict[str, Any]
     ) -> None:
         """Keep a shard: its images first, then its table, whose rename makes the shard count.
 
         Args:
-            images: one for each task, in order.
+            images: one for each task, in order; of a `Refused` there will be no row.
             ms: milliseconds that each image took.
             settings: `sampler`, `steps`, `guidance` as used.
 
@@ -95,9 +96,7 @@ class RunWriter:
             RunError: the disk is full or cannot be written; the run stays as it was.
         """
         if self._lock is None:
-            raise RunError(
-                "this writer is closed", where=self.run.path, mend="create() the run again to go on"
-            )
+            raise RunError("this writer is closed", where=self.run.path, mend="create() the run again to go on")
         if not len(shard.tasks) == len(images) == len(ms):
             raise RunError(
                 f"a shard of {len(shard.tasks)} tasks got {len(images)} images and {len(ms)} times",
@@ -105,6 +104,7 @@ class RunWriter:
                 mend="give one image and one time for each task",
             )
         try:
+            write_refused(self.run.path, shard, images)
             rows = [
                 {
                     **store_image(self.run.path, image),
@@ -116,6 +116,7 @@ class RunWriter:
                     "ms": took,
                 }
                 for task, image, took in zip(shard.tasks, images, ms, strict=True)
+                if not isinstance(image, Refused)
             ]
             write_table(image_table(rows), self._file(shard), IMAGES)
         except RunError as error:
@@ -142,8 +143,18 @@ class RunWriter:
                     mend="make and write every shard of pending()",
                 )
             before = [self.run.images()] if merged else []
-            images = pd.concat([*before, *(self._read(shard) for shard in fresh)], ignore_index=True)
+            tables = [table for table in [*before, *(self._read(shard) for shard in fresh)] if len(table)]
+            if not tables:
+                raise RunError(
+                    "the generator refused every image of the run",
+                    where=self.run.path / "shards",
+                    mend="read its reasons there, in *.refused.jsonl; ask with other prompts, or another model",
+                )
+            images = pd.concat(tables, ignore_index=True)
             images = images.sort_values(["prompt_id", "replicate"], ignore_index=True)
+            refused = merge_refusals(self.run.path, [shard.index for shard in fresh])
+            if refused:
+                self.run.record["refused"] = refused
             # run.json first: the run counts as complete from the moment images.parquet is there.
             self.run.record["seconds"] = round(float(images["ms"].sum()) / 1000, 3)
             write_json(self.run.path / "run.json", self.run.record)
@@ -197,9 +208,7 @@ def create(
     path = Path(out) / make_run_id(resolved, generator_info, watermark)
     exists = (path / "run.json").is_file()
     if exists and not resume:
-        raise RunError(
-            "the run exists already", where=path, mend="resume it, or choose another folder or seed"
-        )
+        raise RunError("the run exists already", where=path, mend="resume it, or choose another folder or seed")
     if exists:
         run = open_run(path)
         _check_plan(run, plan)
@@ -231,7 +240,9 @@ def due_stage(run: Run) -> int:
 
 def _merged(run: Run) -> set[int]:
     """Shards that images.parquet holds."""
-    return {int(index) for index in run.images()["shard"].unique()} if run.complete else set()
+    if not run.complete:
+        return set()
+    return {int(index) for index in run.images()["shard"].unique()} | refused_shards(run.path)
 
 
 def _stages(record: dict[str, Any], spec: RunSpec) -> list[int]:
@@ -273,8 +284,8 @@ def store_image(run: Path, image: Image.Image) -> dict[str, Any]:
 
 def image_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
     """Rows as a table with every column of IMAGES, the axes last."""
-    table = pd.DataFrame(rows)
     columns = [name for name in IMAGES.columns if not name.startswith("^")]
+    table = pd.DataFrame(rows or None, columns=None if rows else columns)
     return table[columns + [name for name in table.columns if name.startswith("axis_")]]
 
 
