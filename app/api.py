@@ -18,8 +18,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from app import output
 from app.output import Progress, progress_bar
-from auditkit.errors import RunError
+from auditkit.errors import RunError, SpecError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from auditkit.runs import BrokenRun, Problem, Run
     from auditkit.spec import RunSpec
     from auditkit.watermark.marking import Mark
+    from generators.api import ApiGenerator, ApiOptions
 
 RUNS = Path("runs")
 ENCODER = "personas-clip"
@@ -83,14 +85,15 @@ def generate(
     watermark: Mark | None = None,
     allow_network: bool = False,
     site: Site | None = None,
+    api: ApiOptions | None = None,
     progress: bool | Progress = False,
 ) -> Run:
     """Make the images of a spec as a run under `out`, or go on with one that was interrupted.
 
     Args:
         spec: a suite's name ("occupations"), a TOML file, or a RunSpec.
-        generator: "personas", "personas-balanced", any registered name, "path:FOLDER" of a diffusers checkpoint, or
-            "hf:OWNER/MODEL" from the Hugging Face hub.
+        generator: "personas", "personas-balanced", any registered name, "path:FOLDER" of a diffusers checkpoint,
+            "hf:OWNER/MODEL" from the Hugging Face hub, or "api:MODEL" behind an images API.
         seed, images_per_prompt, sampler, steps, guidance: laid over what the spec says.
         processes: work in so many, which share the cores or have a GPU each; `accelerate launch` does so too.
         plan: a plan document or its file: the spec is the plan's, and its hash is kept in the run before the
@@ -98,9 +101,11 @@ def generate(
         watermark: put on every image; see `app.marks.choose_mark`.
         allow_network: download a checkpoint of the hub that is not on this machine.
         site: PUE and grid intensity, `auditkit.energy.Site.given(1.2, 350)`; else those of the environment.
+        api: address, rate and budget of a generator behind an API. What was paid for is kept, and the same call goes
+            on after a BudgetError with a higher ceiling.
 
     Raises:
-        SpecError, GeneratorError, RunError, WatermarkError.
+        SpecError, GeneratorError, BudgetError, RunError, WatermarkError.
 
     Example:
         run = generate("occupations", generator="personas", images_per_prompt=50)
@@ -121,10 +126,12 @@ def generate(
         from generators.hub import fetch
 
         fetch(resolved.generator, allow_network=True)
+    asked = _api_generator(resolved, api, announce=progress is True)
     with progress_bar("generate", progress) as show:
         return make(
             resolved,
             out=Path(out),
+            generator=asked,
             device=device,
             batch_size=batch_size,
             processes=processes,
@@ -137,27 +144,34 @@ def generate(
 
 def import_folder(
     folder: str | Path,
-    prompts: str | Path,
+    prompts: str | Path | None = None,
     *,
     out: str | Path = RUNS,
     name: str | None = None,
+    spec: str | Path | RunSpec | None = None,
+    skip_unknown: bool = False,
     progress: bool | Progress = False,
 ) -> Run:
     """Make a run of images from anywhere.
 
     Args:
-        prompts: a CSV with the columns file and prompt, and one for each axis.
+        prompts: a CSV with the columns file and prompt, and one for each axis; without it the prompts are read from
+            files beside the images and from the images' own metadata (docs/generators_import_api.md).
+        spec: whose prompts are known again in those of the images, which get their axes.
+        skip_unknown: leave images without a prompt out; they are an error otherwise.
 
     Raises:
-        RunError, TableError, ImageError.
+        RunError, TableError, ImageError, SpecError.
 
     Example:
-        run = import_folder("renders/", "prompts.csv", name="model-x")
+        run = import_folder("renders/", spec="occupations", name="model-x")
     """
     from generators.folder import import_folder as bring
 
     with progress_bar("import", progress) as show:
-        return bring(Path(folder), Path(prompts), out=Path(out), name=name, progress=show)
+        return bring(
+            Path(folder), prompts, out=Path(out), name=name, spec=spec, skip_unknown=skip_unknown, progress=show
+        )
 
 
 def score(
@@ -323,6 +337,7 @@ def audit(
     plan: str | Path | Plan | None = None,
     allow_network: bool = False,
     site: Site | None = None,
+    api: ApiOptions | None = None,
     progress: bool | Progress = False,
 ) -> Audit:
     """Generate, score, measure, report and seal, in one go. Interrupted, it goes on where it stopped.
@@ -356,6 +371,7 @@ def audit(
         plan=planned,
         allow_network=allow_network,
         site=site,
+        api=api,
         progress=progress,
     )
     at = timed("generate", start)
@@ -441,6 +457,26 @@ def _plan(plan: str | Path | Plan | None) -> Plan | None:
 
         return load_plan(plan)
     return plan
+
+
+def _api_generator(spec: RunSpec, options: ApiOptions | None, *, announce: bool) -> ApiGenerator | None:
+    """The generator behind an API that the spec names, or None; says beforehand what it may cost."""
+    if not spec.generator.startswith("api:"):
+        if options is not None:
+            raise SpecError(
+                f"the generator '{spec.generator}' is not behind an API, but options of one are given",
+                where=f"generator={spec.generator}",
+                mend="name it as api:MODEL, or leave the options out",
+            )
+        return None
+    from auditkit.prompts import expand
+    from generators.api import ApiGenerator
+
+    generator = ApiGenerator(spec.generator, options)
+    if announce:
+        total = len(expand(spec)) * spec.images_per_prompt
+        output.say(generator.announcement(total))
+    return generator
 
 
 def _growing(run: Run, plan: Plan | None) -> bool:

@@ -64,6 +64,10 @@ class GeneratorError(AuditkitError):
     """A checkpoint that is missing, damaged or of a kind that cannot be used."""
 
 
+class BudgetError(GeneratorError):
+    """A ceiling of images or money is reached; what was paid for is kept, and the run can go on under a higher one."""
+
+
 class CalibrationError(AuditkitError):
     """A calibration that is missing, or too poor to correct an estimate with."""
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from PIL import Image
+
+if TYPE_CHECKING:
+    from auditkit.runs import Refused, Run
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +76,8 @@ class Generator(Protocol):
 
     def generate(
         self, jobs: Sequence[Job], settings: Settings, *, batch_size: int | None = None
-    ) -> Iterator[Image.Image]:
-        """RGB images of `info.resolution` squared, one for each job, in order.
+    ) -> Iterator[Image.Image | Refused]:
+        """RGB images of `info.resolution` squared, one for each job, in order; `Refused` for one that it will not make.
 
         A job gives the same image in any batch, to the rounding of floats.
 
@@ -84,6 +87,15 @@ class Generator(Protocol):
         Raises:
             GeneratorError: an unknown sampler, settings out of range, or not enough memory for one image.
         """
+        ...
+
+
+@runtime_checkable
+class Keeping(Protocol):
+    """A generator whose images cost money: it keeps each in the run as soon as it has it, and finds it there again."""
+
+    def keep_in(self, run: Run) -> None:
+        """Called once, before any image is made, with the run that they are for."""
         ...
 
 

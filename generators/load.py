@@ -22,7 +22,8 @@ def load_generator(
 
     Args:
         name: a registered name (`personas`), `path:FOLDER` or a folder that exists (a diffusers
-            text-to-image checkpoint), or `hf:OWNER/MODEL` for one from the Hugging Face hub.
+            text-to-image checkpoint), `hf:OWNER/MODEL` for one from the Hugging Face hub, or `api:MODEL` for one
+            behind the API at $AUDITKIT_API_URL.
         device, precision: see `device.pick_device`.
         allow_network: let `hf:` download; without it only what is in the local cache is used.
 
@@ -36,6 +37,10 @@ def load_generator(
     if name in known:
         generator: Generator = registry.load("generators", name)(**options)
         return generator
+    if name.startswith("api:"):
+        from generators.api import ApiGenerator
+
+        return ApiGenerator(name)  # its address and key are the environment's; see ApiOptions for the rest
     if name.startswith(PREFIX):
         folder = fetch(name, allow_network=allow_network)
         loaded = open_checkpoint(folder, name=name, source=name, **options)

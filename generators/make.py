@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from auditkit.energy import Site, metered
 from auditkit.errors import GeneratorError, WatermarkError
-from auditkit.runs import Run, RunWriter, Shard, Task, create
+from auditkit.runs import Refused, Run, RunWriter, Shard, Task, create
 from auditkit.runs.background import Background
 from auditkit.spec import RunSpec, load_spec
-from generators.base import Generator, Job, Settings
+from generators.base import Generator, Job, Keeping, Settings
 from generators.load import load_generator
 from generators.spread import Place, helpers, its_threads, this_process
 
@@ -140,6 +140,8 @@ def _generate(
             out, spec, info, plan=plan.record() if plan else None, watermark=watermark.record() if watermark else None
         ) as writer,
     ):
+        if isinstance(generator, Keeping):
+            generator.keep_in(writer.run)
         recorded = writer.run.record["generator"].get("batch_size")
         making = Making(writer, generator, spec, settings, batch_size or recorded, watermark)
         with metered(writer.run.path, generator.info.device, images=lambda: writer.written, site=site):
@@ -214,7 +216,8 @@ class Making:
             began = time.perf_counter()
             made = self.generator.generate(together, settings, batch_size=self.batch_size)
             for place, image in zip(places, made, strict=True):
-                background.add(shard, place, image if self.watermark is None else self.watermark.pixels(image))
+                marked = image if self.watermark is None or isinstance(image, Refused) else self.watermark.pixels(image)
+                background.add(shard, place, marked)
                 count.image()
             # Images of a batch are made together: each is charged its part of the time.
             took = 1000 * (time.perf_counter() - began) / len(places)

@@ -73,7 +73,11 @@ def assemble(bench: pd.DataFrame) -> dict[str, Any]:
 def table(bench: pd.DataFrame) -> Table:
     """The bench as text cells; columns of which nothing is known are left out."""
     columns = ["Sampler", "Steps", "Seconds an image", "Joules an image", "Wh per 1,000"]
-    cells: list[Callable[..., str]] = [lambda r: r["sampler"], lambda r: str(r["steps"]), lambda r: number(r["seconds"])]
+    cells: list[Callable[..., str]] = [
+        lambda r: r["sampler"],
+        lambda r: str(r["steps"]),
+        lambda r: number(r["seconds"]),
+    ]
     cells += [lambda r: spread(r, "joules"), lambda r: spread(r, "wh_per_1000")]
     if bench["g_co2e_per_1000"].notna().any():
         columns.append("g CO2e per 1,000")

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from app import api, marks, output, provenance
+from app.commands import asking
+from app.commands.asking import (
+    ApiParallelOption,
+    ApiParamOption,
+    ApiRateOption,
+    ApiSizeOption,
+    ApiUrlOption,
+    MaxCostOption,
+    MaxImagesOption,
+    PriceOption,
+)
 from app.commands.base import Answer, DeviceOption, EncoderOption, verb
 from app.commands.measuring import AttributeOption, ByOption, EstimatorOption, TargetOption, show_measurements
 from app.commands.signing import (
@@ -30,7 +41,9 @@ if TYPE_CHECKING:
 SpecArgument = Annotated[str, typer.Argument(help="A suite's name or a .toml file.")]
 GeneratorOption = Annotated[
     str | None,
-    typer.Option("--generator", "-g", help="A registered name, path:FOLDER of a diffusers checkpoint, or hf:NAME."),
+    typer.Option(
+        "--generator", "-g", help="A registered name, path:FOLDER of a diffusers checkpoint, hf:NAME, or api:MODEL."
+    ),
 ]
 OutOption = Annotated[Path, typer.Option("--out", "-o", help="The folder that holds the runs.")]
 SeedOption = Annotated[int | None, typer.Option(min=0, help="Another seed than the spec's.")]
@@ -71,7 +84,7 @@ def register(app: typer.Typer) -> None:
     app.command(
         "import",
         rich_help_panel=panel,
-        epilog="Example: auditkit import renders/ --prompts prompts.csv --name model-x",
+        epilog="Example: auditkit import renders/ --spec occupations --name model-x",
     )(verb(import_))
 
 
@@ -113,6 +126,14 @@ def generate(
     no_store: NoStoreOption = False,
     log: LogOption = None,
     no_log: NoLogOption = False,
+    api_url: ApiUrlOption = None,
+    api_size: ApiSizeOption = None,
+    api_param: ApiParamOption = None,
+    api_rate: ApiRateOption = None,
+    api_parallel: ApiParallelOption = None,
+    max_images: MaxImagesOption = None,
+    max_cost: MaxCostOption = None,
+    price_per_image: PriceOption = None,
 ) -> Answer:
     """Make the images of a spec as a run. Interrupted, the same command goes on where it stopped."""
     signer = {
@@ -154,6 +175,16 @@ def generate(
         watermark=mark,
         allow_network=allow_network,
         site=site_given(pue, grid_intensity, grid_source),
+        api=asking.choose(
+            url=api_url,
+            size=api_size,
+            param=api_param,
+            rate=api_rate,
+            parallel=api_parallel,
+            max_images=max_images,
+            max_cost=max_cost,
+            price=price_per_image,
+        ),
         progress=True,
     )
     if not this_process().first:  # one of several, of which the first signs and answers
@@ -165,12 +196,42 @@ def generate(
 
 def import_(
     folder: Annotated[Path, typer.Argument(help="The folder of images.")],
-    prompts: Annotated[Path, typer.Option(help="CSV: file, prompt, and a column for each axis.")],
+    prompts: Annotated[
+        Path | None,
+        typer.Option(help="CSV: file, prompt, and a column for each axis; otherwise the images' metadata tell."),
+    ] = None,
     out: OutOption = api.RUNS,
     name: Annotated[str | None, typer.Option(help="What to call the run; the folder's name by default.")] = None,
+    spec: Annotated[
+        str | None, typer.Option(help="A suite's name or a .toml file, whose axes the images of its prompts get.")
+    ] = None,
+    skip_unknown: Annotated[bool, typer.Option("--skip-unknown", help="Leave images without a prompt out.")] = False,
 ) -> Answer:
-    """Make a run out of images from anywhere, and a CSV that says which prompt each was made from."""
-    return _made(api.import_folder(folder, prompts, out=out, name=name, progress=True))
+    """Make a run out of images from anywhere, with the prompts that a CSV, files beside them or their metadata tell."""
+    run = api.import_folder(folder, prompts, out=out, name=name, spec=spec, skip_unknown=skip_unknown, progress=True)
+    made, details = _made(run), run.record["generator"].get("details", {})
+
+    def show() -> None:
+        _show_imported(details)
+        made.show()
+
+    return Answer(made.data | {"import": details}, show)
+
+
+def _show_imported(details: dict[str, Any]) -> None:
+    """Where the prompts came from, what models are named, and how many prompts are the spec's."""
+    rows = [("prompt from", source, count) for source, count in details.get("prompt_sources", {}).items()]
+    rows += [("made by", model, count) for model, count in list(details.get("models", {}).items())[:10]]
+    if spec := details.get("spec"):
+        words = {
+            "equal": "is a prompt of it",
+            "within": "holds a prompt of it",
+            "none": "not among its prompts, no axes",
+        }
+        rows += [(f"spec {spec['name']}", said, spec[how]) for how, said in words.items()]
+    if details.get("skipped"):
+        rows.append(("left out", "no prompt", details["skipped"]))
+    output.console().print(output.table(["", "", ">images"], [[what, which, f"{n:,}"] for what, which, n in rows]))
 
 
 def audit(
@@ -194,6 +255,14 @@ def audit(
     pue: PueOption = None,
     grid_intensity: GridOption = None,
     grid_source: GridSourceOption = "",
+    api_url: ApiUrlOption = None,
+    api_size: ApiSizeOption = None,
+    api_param: ApiParamOption = None,
+    api_rate: ApiRateOption = None,
+    api_parallel: ApiParallelOption = None,
+    max_images: MaxImagesOption = None,
+    max_cost: MaxCostOption = None,
+    price_per_image: PriceOption = None,
 ) -> Answer:
     """Generate, score, measure, report and seal: the whole audit in one command."""
     done = api.audit(
@@ -215,6 +284,16 @@ def audit(
         plan=plan,
         allow_network=allow_network,
         site=site_given(pue, grid_intensity, grid_source),
+        api=asking.choose(
+            url=api_url,
+            size=api_size,
+            param=api_param,
+            rate=api_rate,
+            parallel=api_parallel,
+            max_images=max_images,
+            max_cost=max_cost,
+            price=price_per_image,
+        ),
         progress=True,
     )
 
@@ -248,13 +327,22 @@ def site_given(pue: str | None, intensity: str | None, source: str) -> Site:
 def _made(run: api.Run) -> Answer:
     images = run.images()
     data = {"run": run.id, "path": run.path, "images": len(images), "prompts": images["prompt_id"].nunique()}
-    signing = run.record.get("signing")
+    signing, details = run.record.get("signing"), run.record["generator"].get("details") or {}
+    paid = {key: details[key] for key in ("paid", "cost") if details.get(key) is not None}
+    data |= {"refused": run.record.get("refused", 0)} | paid
     if signing:
         data |= {"signed": run.path / "signed", "signer": signing["signer"]}
 
     def show() -> None:
         out = output.console()
         out.print(f"{data['images']} images of {data['prompts']} prompts in {run.path}", soft_wrap=True)
+        if data["refused"]:
+            out.print(
+                f"{data['refused']} were refused; the reasons are in {run.path / 'refusals.jsonl'}", soft_wrap=True
+            )
+        if paid:
+            cost = f", {paid['cost']:.2f} in all" if "cost" in paid else ""
+            out.print(f"Paid answers: {paid['paid']}{cost}", soft_wrap=True)
         if signing:
             out.print(f"Signed copies by {signing['signer']} in {run.path / 'signed'}", soft_wrap=True, markup=False)
         out.print(f"Next: auditkit score {run.path}", soft_wrap=True)

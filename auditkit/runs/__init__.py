@@ -1,5 +1,6 @@
 """A run directory: create, append a shard, resume, open, seal, verify (docs/architecture.md)."""
 
+from auditkit.runs.refusals import Refused, read_refusals
 from auditkit.runs.run import BrokenRun, Run, list_runs, open_run
 from auditkit.runs.seal import Problem, seal, verify
 from auditkit.runs.writer import RunWriter, Shard, Task, create
@@ -7,6 +8,7 @@ from auditkit.runs.writer import RunWriter, Shard, Task, create
 __all__ = [
     "BrokenRun",
     "Problem",
+    "Refused",
     "Run",
     "RunWriter",
     "Shard",
@@ -14,6 +16,7 @@ __all__ = [
     "create",
     "list_runs",
     "open_run",
+    "read_refusals",
     "seal",
     "verify",
 ]

@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from PIL import Image
 
+from auditkit.runs.refusals import Refused
 from auditkit.runs.writer import RunWriter, Shard
 
 AHEAD = 64
@@ -33,7 +34,7 @@ class Background:
         self.writer = writer
         self._room = threading.BoundedSemaphore(ahead)
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="writer")
-        self._stored: dict[int, dict[int, dict[str, Any]]] = {}
+        self._stored: dict[int, dict[int, dict[str, Any] | Refused]] = {}
         self._error: BaseException | None = None
         self._dropped = False
 
@@ -48,7 +49,7 @@ class Background:
         if error is None:
             self._raise()
 
-    def add(self, shard: Shard, position: int, image: Image.Image) -> None:
+    def add(self, shard: Shard, position: int, image: Image.Image | Refused) -> None:
         """Give the image of the shard's task number `position`.
 
         Raises:
@@ -67,7 +68,7 @@ class Background:
         self._raise()
         self._pool.submit(self._keep, shard, ms, settings)
 
-    def _store(self, shard: Shard, position: int, image: Image.Image) -> None:
+    def _store(self, shard: Shard, position: int, image: Image.Image | Refused) -> None:
         try:
             if self._error is None and not self._dropped:
                 self._stored.setdefault(shard.index, {})[position] = self.writer.store(shard, image)

@@ -31,6 +31,7 @@ from auditkit.prompts import Prompt, expand, image_seed
 from auditkit.runs.journal import read_journal
 from auditkit.runs.locks import CLAIMS, RunLock, claim
 from auditkit.runs.record import make_record, make_run_id, resolve
+from auditkit.runs.refusals import Refused, merge_refusals, refused_shards, write_refused
 from auditkit.runs.run import Run, open_run
 from auditkit.schemas import IMAGES, read_table, write_table
 from auditkit.spec import RunSpec
@@ -131,14 +132,14 @@ class RunWriter:
     def write_shard(
         self,
         shard: Shard,
-        images: Sequence[Image.Image],
+        images: Sequence[Image.Image | Refused],
         ms: Sequence[float],
         settings: Settings | Sequence[Settings],
     ) -> None:
         """Keep a shard: its images first, then its table, whose rename makes the shard count.
 
         Args:
-            images: one for each task, in order.
+            images: one for each task, in order; of a `Refused` there will be no row.
             ms: milliseconds that each image took.
             settings: `sampler`, `steps`, `guidance`, `negative` as used; the same for all images, or one for each.
 
@@ -148,19 +149,21 @@ class RunWriter:
         self._check_counts(shard, images, ms)
         self.keep(shard, [self.store(shard, image) for image in images], ms, settings)
 
-    def store(self, shard: Shard, image: Image.Image) -> dict[str, Any]:
-        """Keep one image of a shard; what `keep` wants to know of it.
+    def store(self, shard: Shard, image: Image.Image | Refused) -> dict[str, Any] | Refused:
+        """Keep one image of a shard; what `keep` wants to know of it. A refusal is handed on.
 
         Raises:
             RunError: as `write_shard`.
         """
+        if isinstance(image, Refused):
+            return image
         with self._naming(shard):
             return store_image(self.run.path, image)
 
     def keep(
         self,
         shard: Shard,
-        stored: Sequence[dict[str, Any]],
+        stored: Sequence[dict[str, Any] | Refused],
         ms: Sequence[float],
         settings: Settings | Sequence[Settings],
     ) -> None:
@@ -176,8 +179,10 @@ class RunWriter:
                 "ms": took,
             }
             for task, image, took, used in zip(shard.tasks, stored, ms, each, strict=True)
+            if not isinstance(image, Refused)
         ]
         with self._naming(shard):
+            write_refused(self.run.path, shard, stored)
             write_table(image_table(rows), self._file(shard), IMAGES)
         self.written += len(rows)
         self._release(shard.index)
@@ -215,8 +220,17 @@ class RunWriter:
         fresh = [shard for shard in self.due() if shard.index not in merged]
         if fresh:
             before = [self.run.images()] if merged else []
-            images = pd.concat([*before, *(self._read(shard) for shard in fresh)], ignore_index=True)
+            tables = [table for table in [*before, *(self._read(shard) for shard in fresh)] if len(table)]
+            if not tables:
+                raise RunError(
+                    "the generator refused every image of the run",
+                    where=path / "shards",
+                    mend="read its reasons there, in *.refused.jsonl; ask with other prompts, or another model",
+                )
+            images = pd.concat(tables, ignore_index=True)
             images = images.sort_values(["prompt_id", "replicate"], ignore_index=True)
+            if refused := merge_refusals(path, [shard.index for shard in fresh]):
+                self.run.record["refused"] = refused
             # run.json first: the run counts as complete from the moment images.parquet is there.
             self.run.record["seconds"] = round(float(images["ms"].sum()) / 1000, 3)
             if energy := summarise(read_windows(path), images=len(images)):
@@ -370,7 +384,9 @@ def due_stage(run: Run) -> int:
 
 def _merged(run: Run) -> set[int]:
     """Shards that images.parquet holds."""
-    return {int(index) for index in run.images()["shard"].unique()} if run.complete else set()
+    if not run.complete:
+        return set()
+    return {int(index) for index in run.images()["shard"].unique()} | refused_shards(run.path)
 
 
 def _stages(record: dict[str, Any], spec: RunSpec) -> list[int]:
@@ -412,7 +428,8 @@ def store_image(run: Path, image: Image.Image) -> dict[str, Any]:
 
 def image_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
     """Rows as a table with every column of IMAGES, the axes last."""
-    table = pd.DataFrame(rows)
+    names = [name for name in IMAGES.columns if not name.startswith("^")]
+    table = pd.DataFrame(rows) if rows else pd.DataFrame(columns=names)
     columns = [name for name in IMAGES.columns if name in table]
     return table[columns + [name for name in table.columns if name.startswith("axis_")]]
 

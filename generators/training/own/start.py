@@ -124,7 +124,14 @@ def existing(folder: Path) -> Start:
     _check_kind(pipeline.vae, folder / "vae")
     prediction = pipeline.scheduler.config.prediction_type
     check_prediction(prediction, folder / "scheduler")
-    return Start(pipeline, folder / "tokenizer", prediction, notes.sampler, notes.steps or 30, 7.5 if notes.guidance is None else notes.guidance)
+    return Start(
+        pipeline,
+        folder / "tokenizer",
+        prediction,
+        notes.sampler,
+        notes.steps or 30,
+        7.5 if notes.guidance is None else notes.guidance,
+    )
 
 
 def _check_kind(vae: Any, where: Path) -> None:
