@@ -10,7 +10,7 @@ import training_helpers as tiny
 from typer.testing import CliRunner, Result
 
 from app.cli import app
-from generators.training import commands
+from generators.training import terminal
 
 
 @pytest.fixture(scope="module")
@@ -64,4 +64,4 @@ def test_the_command_trains_and_says_what_it_wrote(corpus, tmp_path, monkeypatch
 def test_auto_is_the_cpu_where_there_is_nothing_better(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
-    assert commands._device("auto") == "cpu"
+    assert terminal.training_device("auto") == "cpu"

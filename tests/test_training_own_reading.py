@@ -6,13 +6,16 @@ import json
 import os
 import struct
 import zlib
+from collections import Counter
 from pathlib import Path
 
 import own_data_helpers as own
 import pytest
+import training_helpers as tiny
 from PIL import Image
 
 from auditkit.errors import ImageError, TableError
+from benchmarks import rebalancing
 from generators.training.own.reading import SHOWN, read
 
 
@@ -210,3 +213,13 @@ def test_a_folder_without_images_and_one_that_is_not_there_are_named(tmp_path, e
     with pytest.raises(ImageError) as caught:
         read(tmp_path if empty else tmp_path / "nowhere")
     assert str(tmp_path) in str(caught.value.where)
+
+
+def test_the_benchmarks_folder_is_skewed_within_each_occupation(tmp_path):
+    table = tiny.table(occupations=tuple(rebalancing.MAJORITY))
+    rebalancing.write(table, tmp_path, minority=2)
+    counts = Counter((item.attributes["occupation"], item.attributes["gender"]) for item in read(tmp_path).items)
+    for occupation, majority in rebalancing.MAJORITY.items():
+        other = "male" if majority == "female" else "female"
+        assert counts[occupation, other] == 2
+        assert counts[occupation, majority] > 2

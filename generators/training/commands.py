@@ -5,20 +5,20 @@ from __future__ import annotations
 import inspect
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from auditkit.errors import GeneratorError
-from generators.device import pick_device
-from generators.training.loop import Paused, Schedule
+from generators.training.loop import Schedule
+from generators.training.terminal import PAUSED as PAUSED
+from generators.training.terminal import Bar, done, training_device
 
 OWN = "Your own images (--data)"
-PAUSED = 75  # exit code of a call that stopped unfinished: EX_TEMPFAIL, try again
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -95,13 +95,13 @@ def autoencoder(
     schedule = _schedule(steps, minutes, batch, lr, seed, bf16, ema=0.998, pause=pause)
     _fits(kind, decoder_of=(decoder_of, [Kind.kl]))
     channels = {} if latent_channels is None else {"latent_channels": latent_channels}
-    with _Bar("autoencoder") as bar:
-        table, on = corpora.read(corpus), _device(device)
+    with Bar("autoencoder") as bar:
+        table, on = corpora.read(corpus), training_device(device)
         if kind is Kind.tiny:
             folder = tiny.train(table, out, schedule, device=on, progress=bar, **channels)
         else:
             folder = trainer.train(table, out, schedule, device=on, decoder_of=decoder_of, progress=bar, **channels)
-    _done(folder, out)
+    done(folder, out)
 
 
 @app.command()
@@ -126,10 +126,10 @@ def clip(
     from generators.training import clip as trainer
 
     schedule = _schedule(steps, minutes, batch, lr, seed, bf16, ema=0.998, weight_decay=0.1)
-    with _Bar("clip") as bar:
+    with Bar("clip") as bar:
         table = corpora.read(corpus, split=split)
-        folder = trainer.train(table, out, schedule, device=_device(device), patch=patch, progress=bar)
-    _done(folder, out)
+        folder = trainer.train(table, out, schedule, device=training_device(device), patch=patch, progress=bar)
+    done(folder, out)
 
 
 @app.command()
@@ -152,9 +152,9 @@ def codec(
     from generators.training import codec as trainer
 
     schedule = _schedule(steps, minutes, batch, lr, seed, bf16, ema=0.998)
-    with _Bar("codec") as bar:
-        folder = trainer.train(data, out, schedule, device=_device(device), init=init, progress=bar)
-    _done(folder, out)
+    with Bar("codec") as bar:
+        folder = trainer.train(data, out, schedule, device=training_device(device), init=init, progress=bar)
+    done(folder, out)
 
 
 @app.command()
@@ -284,7 +284,26 @@ def generator(
         _fits(family, data=(data, [Family.unet]))
         rate = lr or (3e-4 if init is None else 1e-5)
         schedule = _schedule(steps, minutes, batch or 16, rate, seed, bf16, ema=0.9995, pause=pause)
-        _train_on(data, out, replace(schedule, accumulate=accumulate), device, {"init": init, "vae": vae} | own)
+        from generators.training.own.choices import Choices
+        from generators.training.own.command import names, train_on
+        from generators.training.own.draws import Mix
+
+        choices = Choices(
+            init=init,
+            vae=vae,
+            resolution=resolution,
+            max_ratio=max_ratio,
+            mirror=mirror,
+            train_text_encoder=train_text_encoder,
+            min_snr=min_snr,
+            balance=names(balance),
+            balance_within=names(balance_within),
+            max_repeat=max_repeat,
+            mix=Mix(swap_captions, neutral_captions, caption_dropout),
+            words=words,
+        )
+        schedule = replace(schedule, accumulate=accumulate)
+        train_on(data, out, schedule, choices, device=device, skip_bad=skip_bad)
         return
     _only_with_data(own)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
@@ -324,8 +343,8 @@ def _on_corpus(
             "There is no teacher to distil.", where="--family turbo", mend="Pass --init generators/bundled/personas."
         )
     latent = vae or Path("training/autoencoder/vae")
-    with _Bar("generator") as bar:
-        table, on = corpora.read(corpus), _device(device)
+    with Bar("generator") as bar:
+        table, on = corpora.read(corpus), training_device(device)
         if family is Family.unet:
             folder = unet.train(
                 table, out, schedule, planted=planted, vae=latent, device=on, variants=variants, init=init, progress=bar
@@ -340,61 +359,7 @@ def _on_corpus(
             folder = flow.train(
                 table, out, schedule, planted=planted, vae=own, device=on, variants=variants, init=init, progress=bar
             )
-    _done(folder, out)
-
-
-def _train_on(data: Path, out: Path, schedule: Schedule, device: str, options: dict[str, Any]) -> None:
-    """`--data`: read the folder, train, print what was found and what was drawn."""
-    from generators.training.own.card import as_text
-    from generators.training.own.choices import Choices
-    from generators.training.own.draws import Mix
-    from generators.training.own.reading import read
-    from generators.training.own.train import train
-    from generators.training.together import launched
-
-    mix = Mix(options["swap_captions"], options["neutral_captions"], options["caption_dropout"])
-    choices = Choices(
-        balance=_names(options["balance"]),
-        balance_within=_names(options["balance_within"]),
-        mix=mix,
-        **{
-            name: options[name]
-            for name in (
-                "init", "vae", "resolution", "max_ratio", "mirror", "train_text_encoder", "min_snr", "max_repeat",
-                "words",
-            )
-        },
-    )  # fmt: skip
-    if choices.init is not None and choices.vae is not None:
-        raise GeneratorError(
-            "A checkpoint keeps the autoencoder that it was trained with.",
-            where=f"--vae {choices.vae}",
-            mend="Leave out --vae, or --init.",
-        )
-    if choices.init is None and choices.train_text_encoder:
-        raise GeneratorError(
-            "A new text encoder is trained anyway.", where="--train-text-encoder", mend="Leave it out, or pass --init."
-        )
-    together, device = launched(device)
-    with _Bar("generator") as bar:
-        # Bars of several processes would write over one another.
-        show = bar if together.main else None
-        found = read(data, skip_bad=options["skip_bad"], progress=_reading(show))
-        made = train(
-            found, out, schedule, choices, device=_device(device), together=together, progress=show,
-            tell=bar.tell if together.main else lambda line: None,
-        )  # fmt: skip
-    if together.main:
-        typer.echo(f"\n{as_text(made.drawn)}\n\nTable: {out / 'drawn.csv'}")
-        _done(made.folder, out)
-
-
-def _reading(bar: _Bar | None) -> Callable[[int, int], None] | None:
-    return None if bar is None else lambda done, total: bar(0.0, 0, f"reading {done}/{total}")
-
-
-def _names(listed: str | None) -> list[str]:
-    return [name.strip() for name in (listed or "").split(",") if name.strip()]
+    done(folder, out)
 
 
 def _alone(option: str, **others: object) -> None:
@@ -454,42 +419,6 @@ def memorise(
     typer.echo(f"Written: {encoder / 'calibration' / 'training.safetensors'} ({len(made.embeddings):,} drawings)")
 
 
-class _Bar:
-    """A progress bar on a terminal, a line now and then elsewhere; called by the training loop."""
-
-    def __init__(self, name: str) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-        self._console = Console(stderr=True)
-        self._shown = -1.0
-        self._bar = Progress(
-            TextColumn(name), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.description}"),
-            console=self._console, disable=not self._console.is_terminal,
-        )  # fmt: skip
-        self._task = self._bar.add_task("starting", total=1.0)
-
-    def __enter__(self) -> _Bar:
-        self._bar.start()
-        return self
-
-    def __exit__(self, kind: object, error: BaseException | None, _: object) -> None:
-        self._bar.stop()
-        if isinstance(error, Paused):
-            typer.echo(error)
-            raise typer.Exit(PAUSED)
-
-    def tell(self, line: str) -> None:
-        """Print a line above the bar."""
-        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-    def __call__(self, fraction: float, step: int, losses: str) -> None:
-        self._bar.update(self._task, completed=fraction, description=f"step {step}  {losses}")
-        if not self._console.is_terminal and fraction - self._shown >= 0.05:
-            self._shown = fraction
-            typer.echo(f"{fraction:4.0%}  step {step}  {losses}", err=True)
-
-
 def _schedule(
     steps: int,
     minutes: float | None,
@@ -521,22 +450,6 @@ def _fits(chosen: StrEnum, **options: tuple[object, list[StrEnum]]) -> None:
         if value is not None and chosen not in takers:
             what = f"--{name.replace('_', '-')} is of no use with {chosen}."
             raise GeneratorError(what, where=str(value), mend=f"Leave it out, or choose {' or '.join(takers)}.")
-
-
-def _device(name: str) -> str:
-    """The device to train on, checked to be there (GeneratorError); `auto` also turns on CUDA's quicker kernels."""
-    import torch
-
-    device = str(pick_device(name)[0])
-    if name == "auto" and device == "cuda":
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
-        torch.backends.cudnn.benchmark = True
-    return device
-
-
-def _done(folder: Path, out: Path) -> None:
-    logs = sorted(out.rglob("log.csv"), key=lambda path: path.stat().st_mtime)
-    typer.echo(f"Written: {folder}\nLog: {', '.join(map(str, logs))}")
 
 
 if __name__ == "__main__":

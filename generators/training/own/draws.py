@@ -83,10 +83,8 @@ class OwnDraws:
     _texts: dict[tuple[int, int, int], str] = field(init=False, repr=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        p = self.balance.probability
-        self._members = [np.flatnonzero(self.buckets == b) for b in range(int(self.buckets.max()) + 1)]
-        self._bucket_ends = np.cumsum([p[rows].sum() for rows in self._members])
-        self._ends = [np.cumsum(p[rows]) for rows in self._members]
+        self.put(self.buckets)
+        self._labelled = np.array(self.balance.group) != UNLABELLED
         self._spoken = [self.words[name] for name in self.balance.by if name in self.words]
         turning = self.mix.swap > 0 or self.mix.neutral > 0
         if turning:
@@ -95,7 +93,7 @@ class OwnDraws:
         own = [self._own(row) for row in range(len(self._names))]
         # A caption that also names another group cannot be told to be about one of them.
         lends = [named <= mine for named, mine in zip(self._names, own, strict=True)]
-        self._lends = np.array(lends) & (np.array(self.balance.group) != UNLABELLED)
+        self._lends = np.array(lends) & self._labelled
         self._pools: dict[str, list[NDArray[np.int64]]] = {}
         cells: dict[Any, Any] = (
             pd.DataFrame({"c": self.balance.context, "g": self.balance.group}).groupby(["c", "g"]).indices
@@ -105,6 +103,13 @@ class OwnDraws:
                 self._pools.setdefault(context, []).append(pool)
         neutral = [self._turned(row, row, NEUTRALISED) for row in range(len(own))] if turning else []
         self._neutral = np.array([not self._named(text) for text in neutral]) if turning else np.array([], bool)
+
+    def put(self, buckets: NDArray[np.int64]) -> None:
+        """Put the images into other buckets: that of each image, int64 [images]."""
+        self.buckets, p = buckets, self.balance.probability
+        self._members = [np.flatnonzero(buckets == b) for b in range(int(buckets.max()) + 1)]
+        self._bucket_ends = np.cumsum([p[rows].sum() for rows in self._members])
+        self._ends = [np.cumsum(p[rows]) for rows in self._members]
 
     def batch(self, index: int) -> Drawn:
         """The draws of batch `index`."""
@@ -117,9 +122,8 @@ class OwnDraws:
         lenders = rows.copy()
         for i in np.flatnonzero(kinds == BORROWED):
             lenders[i] = self._lender(rows[i], whose[i])
-        group = np.array(self.balance.group)
         kinds[(kinds == BORROWED) & (lenders == rows)] = OWN
-        kinds[(kinds == NEUTRALISED) & (group[rows] == UNLABELLED)] = OWN
+        kinds[(kinds == NEUTRALISED) & ~self._labelled[rows]] = OWN
         kinds[drop < self.mix.dropout] = EMPTY
         return Drawn(int(bucket), rows, kinds, np.where(kinds == BORROWED, lenders, rows))
 

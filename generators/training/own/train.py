@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +85,7 @@ def train(
         torch.manual_seed(schedule.seed)
         begun = starting.new(draws.every_caption(), choices.vae, out, together)
     sizes, chosen = _buckets(data, begun, choices)
-    draws = replace(draws, buckets=chosen)
+    draws.put(chosen)
     report = found(data, sizes, chosen)
     for line in (*report.splitlines(), *(f"warning: {line}" for line in _warnings(draws, begun))):
         tell(line)
