@@ -1,7 +1,9 @@
 """The Python verbs that hold samplers against each other; `auditkit bench samplers` and `bench energy` mirror them.
 
-import auditkit as ak
-ak.bench_samplers("bench/samplers", generator="personas", steps=(4, 12))   # a DataFrame
+    import auditkit as ak
+    ak.bench_samplers("bench/samplers", generator="personas", steps=(4, 12))
+
+Both return a DataFrame, a row for each sampler and number of steps.
 """
 
 from __future__ import annotations

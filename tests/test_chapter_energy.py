@@ -58,7 +58,7 @@ def test_images_that_were_not_metered_are_counted_out_loud():
 def test_without_a_site_no_carbon_is_claimed_but_the_published_range_is_labelled():
     told = sentences(record())[-1]
     assert told.startswith("No carbon is claimed, for the PUE and the grid’s intensity were not given")
-    assert "from wind power" in told
+    assert "wind power at 11 g/kWh" in told
     assert "for the grid’s intensity was not given" in sentences(record(site=Site.given(pue=1.2)))[-1]
 
 

@@ -16,7 +16,7 @@ PUE_BOUNDS = (1.0, 1.6)
 """From no overhead to the mean of data centres in the Uptime Institute's surveys of 2020 to 2023 (1.55 to 1.59)."""
 INTENSITY_BOUNDS = (11.0, 820.0)
 """g CO2e per kWh over the life cycle, medians: wind onshore to coal (IPCC 2014, WG III, annex III, table A.III.2)."""
-BOUNDS = "from wind power without overhead (11 g/kWh, PUE 1.0) to coal power with a mean one (820 g/kWh, PUE 1.6)"
+BOUNDS = "wind power at 11 g/kWh and a PUE of 1.0 to coal power at 820 g/kWh and a PUE of 1.6"
 
 
 @dataclass(frozen=True)
