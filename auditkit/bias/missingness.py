@@ -9,17 +9,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from auditkit.bias.base import ALL, Options, Row, adjust, groups, row, table, without_estimate
+from auditkit.bias.flags import Flag
 from auditkit.bias.outcomes import UNKNOWN
+from auditkit.bias.refused import refused_rows
 from auditkit.bias.tally import Tally, missing_scores, noted
 from auditkit.stats.corrected import constrained_shares
-from auditkit.stats.design import clustering, stratified_effect
-from auditkit.stats.intervals import newcombe, wilson
-from auditkit.stats.permutation import group_against_rest
 
 if TYPE_CHECKING:
     from auditkit.runs import Run
-
-Floats = NDArray[np.float64]
 
 WIDE = 0.1
 """Share of unknown images at which a group's shares are called wide open: each may lie this far apart."""
@@ -35,6 +32,10 @@ class Missingness:
       p-value permutes whole prompts.
     - `missingness.outside`: share of images unlike those the encoder was calibrated on, likewise.
     - `missingness.bound`, for each class: how far its counted share could move at most if the unknown were known.
+
+    Where the generator refused images (refusals.jsonl), of all that were asked for and once for all attributes:
+    - `missingness.refused` and `missingness.refused_difference`: the share refused, and that of a group less that of
+      the rest, as above. No other row counts an image that was never made.
     """
 
     name = "missingness"
@@ -51,6 +52,7 @@ class Missingness:
         made: list[Row] = []
         for attribute in options.attributes:
             made += _Missing(self.version, run, images, Tally.read(run, images, members, attribute, options)).rows()
+        made += refused_rows(self.version, run, images, options)
         return table(adjust(made))
 
 
@@ -62,14 +64,14 @@ class _Missing:
 
     def __init__(self, version: int, run: Run, images: pd.DataFrame, tally: Tally) -> None:
         self.version, self.run, self.images, self.tally = version, run, images, tally
-        self.unknown = _Flag(tally, tally.outcomes.label >= len(tally.outcomes.classes))
+        self.unknown = Flag(tally.strata, tally.prompts, tally.outcomes.label >= len(tally.outcomes.classes))
         inside = tally.outcomes.in_domain
-        self.outside = None if inside is None else _Flag(tally, ~inside)
+        self.outside = None if inside is None else Flag(tally.strata, tally.prompts, ~inside)
 
     def rows(self) -> list[Row]:
         tally = self.tally
         made: list[Row] = []
-        differences = self.unknown.against_rest() if tally.groups else {}
+        differences = self.unknown.against_rest(tally.rng("missingness"), tally.options.n_boot) if tally.groups else {}
         for name in dict.fromkeys([*tally.strata, ALL]):
             made.append(self._unknown(name))
             if name in tally.groups:
@@ -168,62 +170,3 @@ def _is_unknown(tally: Tally) -> NDArray[np.bool_]:
         a, b = (np.arange(len(f.matrix)) >= f.matrix.shape[1] for f in tally.confusion.factors)
         return (a[:, None] | b).ravel()
     return np.arange(tally.outcomes.n_outcomes) >= len(tally.outcomes.classes)
-
-
-class _Flag:
-    """A yes or no of each image, by group and prompt."""
-
-    def __init__(self, tally: Tally, flag: NDArray[np.bool_]) -> None:
-        self.tally = tally
-        self.counts: dict[str, Floats] = {}
-        for name, chosen in tally.strata.items():
-            _, prompt = np.unique(tally.prompts[chosen], return_inverse=True)
-            pairs = np.bincount(prompt * 2 + flag[chosen], minlength=2 * (int(prompt.max()) + 1) if len(prompt) else 0)
-            self.counts[name] = pairs.reshape(-1, 2).astype(float)
-        self.clustering = clustering(list(self.counts.values()))
-
-    def _totals(self, names: list[str]) -> tuple[float, float, float]:
-        """Flagged images, images, and the design effect of their share, of groups as strata."""
-        tables = [self.counts[name] for name in names]
-        totals = np.array([t.sum(axis=0) for t in tables])
-        effects = [self.clustering.effect(t.sum(axis=1)) for t in tables]
-        effect = effects[0] if len(names) == 1 else float(stratified_effect(totals, [[0, 1]], effects)[0])
-        return float(totals[:, 1].sum()), float(totals.sum()), effect
-
-    def _members(self, name: str) -> list[str]:
-        return [name] if name in self.counts else list(self.counts)
-
-    def share(self, name: str) -> float:
-        k, n, _ = self._totals(self._members(name))
-        return k / n
-
-    def interval(self, name: str) -> tuple[float, float]:
-        k, n, effect = self._totals(self._members(name))
-        low, high = wilson(k / effect, n / effect, df=self.clustering.quantile_df)
-        return float(low), float(high)
-
-    def numbers(self, name: str) -> Row:
-        k, n, effect = self._totals(self._members(name))
-        low, high = self.interval(name)
-        method = f"wilson, design effect {effect:.2f}"
-        return {"estimate": k / n, "ci_low": low, "ci_high": high, "ci_method": method}
-
-    def difference_interval(self, name: str) -> tuple[float, float]:
-        k, n, effect = self._totals([name])
-        k_rest, n_rest, effect_rest = self._totals([other for other in self.counts if other != name])
-        df = self.clustering.quantile_df
-        low, high = newcombe(k / effect, n / effect, k_rest / effect_rest, n_rest / effect_rest, df=df)
-        return float(low), float(high)
-
-    def against_rest(self) -> dict[str, tuple[float, float]]:
-        """Difference and p-value of each group that has images."""
-        names = [name for name, counts in self.counts.items() if len(counts)]
-        hits = np.concatenate([self.counts[name] for name in names])
-        members = np.repeat(np.arange(len(names)), [len(self.counts[name]) for name in names])
-        rng = self.tally.rng("missingness")
-        difference, p_value = group_against_rest(
-            hits[:, 1], hits.sum(axis=1), members, rng, replicates=self.tally.options.n_boot
-        )
-        if len(names) < 2:
-            return {}
-        return {name: (float(d), float(p)) for name, d, p in zip(names, difference, p_value, strict=True)}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from auditkit.bias.missingness import WIDE
+from auditkit.bias.refused import ATTRIBUTE as REFUSAL
 from reports.chapters.base import Chapter, Figure, Table
 from reports.chapters.chance import (
     ALPHA,
@@ -39,6 +40,11 @@ def chapter(measurements: pd.DataFrame, run: Run) -> Chapter | None:
         return None
     lead: list[str] = []
     blocks: list[Figure | Table] = []
+    refusals = rows[rows["attribute"] == REFUSAL]
+    rows = rows[rows["attribute"] != REFUSAL]
+    if len(refusals):
+        lead += _refused(refusals)
+        blocks.append(_refusal_table(refusals))
     for attribute, part in rows.groupby("attribute", sort=False):
         of = {str(m).partition(".")[2]: found for m, found in part.groupby("measure", sort=False)}
         about, by = perceived(str(attribute)), axis_of(part)
@@ -79,6 +85,43 @@ def _finding(unknown: pd.DataFrame, difference: pd.DataFrame, by: str, about: st
         names = [group_name(str(group)) for group in wide.sort_values("estimate", ascending=False)["group"]]
         out.append(f"With a tenth or more unknown, counted shares in {about} lie wide open for {listed(names)}.")
     return [*out, *silences(unknown, by, about)]
+
+
+def _refused(rows: pd.DataFrame) -> list[str]:
+    """Sentences on images that the generator would not make."""
+    shares, differences = _refusal_parts(rows)
+    whole = of_group(shares, "all")
+    out = []
+    if pd.notna(whole["estimate"]):
+        said = f"The generator refused {estimated(whole)} of the {whole['n_images']:,} images it was asked for"
+        out.append(f"{said} ({whole['note']}); every other number is of the images that it made.")
+    found = differences[differences["p_holm"] < ALPHA].sort_values("estimate", key=abs, ascending=False)
+    if len(found):
+        names = [f"{group_name(str(r['group']))} ({_points(r['estimate'])} than the rest)" for _, r in found.iterrows()]
+        verb = "is" if len(found) == 1 else "are"
+        noun = group_noun(axis_of(rows))
+        out.append(
+            f"{plural(len(found), noun).capitalize()} {verb} refused more or less often (Holm): {listed(names, 4)}."
+        )
+    return out
+
+
+def _refusal_table(rows: pd.DataFrame) -> Table:
+    shares, differences = _refusal_parts(rows)
+    cells = []
+    for _, row in shares.iterrows():
+        group = row["group"]
+        against = of_group(differences, group) if (differences["group"] == group).any() else None
+        more = ["", ""] if against is None else [estimated(against), p_value(against["p_holm"])]
+        cells.append([group_name(str(group)), f"{row['n_images']:,}", estimated(row), *more])
+    heads = [group_noun(axis_of(rows)).capitalize(), "Images asked for", "Refused", "More than the rest", "p (Holm)"]
+    return Table("Images that the generator refused, in percent with 95% intervals", heads, cells, [False, *[True] * 4])
+
+
+def _refusal_parts(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Rows of shares, and of differences from the rest."""
+    shares = rows["measure"] == "missingness.refused"
+    return rows[shares], rows[~shares]
 
 
 def _points(difference: float) -> str:
