@@ -123,11 +123,13 @@ def plain_pipeline(pipeline: Any, jobs: list[Job], settings: Settings) -> None:
 def whole_run(generator: LatentGenerator, settings: Settings, images: int, batch: int) -> None:
     """A run of the suite `occupations`, from its spec to its merged tables, in a folder that is thrown away."""
     spec = load_spec("occupations")
-    each = max(1, images // len(expand(spec)))
-    asked = {"images_per_prompt": each, "sampler": settings.sampler, "steps": settings.steps}
+    jobs = spec.axes["occupation"][: max(1, images // len(spec.templates))]
+    each = max(1, images // (len(jobs) * len(spec.templates)))
+    asked = {"axes": {"occupation": jobs}, "images_per_prompt": each, "sampler": settings.sampler}
+    asked |= {"steps": settings.steps, "guidance": settings.guidance}
     with tempfile.TemporaryDirectory() as folder:
         make_run(
-            spec.model_copy(update=asked | {"guidance": settings.guidance}),
+            spec.model_copy(update=asked),
             out=Path(folder),
             generator=generator,
             batch_size=batch,
