@@ -164,6 +164,17 @@ def test_a_damaged_shard_is_named_with_the_way_to_mend_it(tiny_writer: Callable[
         assert len(writer.finish().images()) == 24
 
 
+def test_a_shard_whose_table_does_not_hold_is_named(tiny_writer: Callable[[], RunWriter]) -> None:
+    with tiny_writer() as writer:
+        write_pending(writer)
+        path = writer.run.path / "shards" / "00001.parquet"
+        table = pd.read_parquet(path)
+        table.loc[2, "path"] = "../elsewhere.png"
+        table.to_parquet(path)
+        with pytest.raises(RunError, match=r"shard 1 is damaged[\s\S]*path is images/"):
+            writer.finish()
+
+
 def test_a_closed_writer_writes_no_more(tiny_writer: Callable[[], RunWriter]) -> None:
     writer = tiny_writer()
     shard = writer.pending()[0]

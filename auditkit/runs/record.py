@@ -21,6 +21,7 @@ PACKAGES = (
     "torch",
     "torchvision",
     "diffusers",
+    "accelerate",
     "transformers",
     "open-clip-torch",
     "tokenizers",

@@ -23,7 +23,7 @@ import pandas as pd
 from PIL import Image
 
 from auditkit.energy import read_windows, summarise
-from auditkit.errors import AuditkitError, RunError
+from auditkit.errors import AuditkitError, RunError, TableError
 from auditkit.files import TEMPORARY, write_atomic, write_json
 from auditkit.images import encode_png, image_id
 from auditkit.overrides import SETTINGS
@@ -33,7 +33,7 @@ from auditkit.runs.locks import CLAIMS, RunLock, claim
 from auditkit.runs.record import make_record, make_run_id, resolve
 from auditkit.runs.refusals import Refused, merge_refusals, refused_shards, write_refused
 from auditkit.runs.run import Run, open_run
-from auditkit.schemas import IMAGES, read_table, write_table
+from auditkit.schemas import IMAGES, check, read_parquet, read_table, write_table
 from auditkit.spec import RunSpec
 
 LOOKS = "looks.jsonl"
@@ -219,16 +219,7 @@ class RunWriter:
         merged = _merged(self.run)
         fresh = [shard for shard in self.due() if shard.index not in merged]
         if fresh:
-            before = [self.run.images()] if merged else []
-            tables = [table for table in [*before, *(self._read(shard) for shard in fresh)] if len(table)]
-            if not tables:
-                raise RunError(
-                    "the generator refused every image of the run",
-                    where=path / "shards",
-                    mend="read its reasons there, in *.refused.jsonl; ask with other prompts, or another model",
-                )
-            images = pd.concat(tables, ignore_index=True)
-            images = images.sort_values(["prompt_id", "replicate"], ignore_index=True)
+            images = self._read_all([self.run.images()] if merged else [], fresh)
             if refused := merge_refusals(path, [shard.index for shard in fresh]):
                 self.run.record["refused"] = refused
             # run.json first: the run counts as complete from the moment images.parquet is there.
@@ -281,9 +272,27 @@ class RunWriter:
     def _file(self, shard: Shard) -> Path:
         return self.run.path / "shards" / f"{shard.index:05d}.parquet"
 
-    def _read(self, shard: Shard) -> pd.DataFrame:
+    def _read_all(self, before: list[pd.DataFrame], fresh: list[Shard]) -> pd.DataFrame:
+        """The images table of the whole run, checked as one: a check of 50 rows takes as long as one of 5,000."""
+        tables = [self._read(shard, lambda path: read_parquet(path).to_pandas()) for shard in fresh]
+        tables = [table for table in [*before, *tables] if len(table)]
+        if not tables:
+            raise RunError(
+                "the generator refused every image of the run",
+                where=self.run.path / "shards",
+                mend="read its reasons there, in *.refused.jsonl; ask with other prompts, or another model",
+            )
         try:
-            return read_table(self._file(shard), IMAGES)
+            images = check(pd.concat(tables, ignore_index=True), IMAGES, self.run.path / "images.parquet")
+        except TableError:
+            for shard in fresh:  # say which one it is
+                self._read(shard, lambda path: read_table(path, IMAGES))
+            raise
+        return images.sort_values(["prompt_id", "replicate"], ignore_index=True)
+
+    def _read(self, shard: Shard, read: Callable[[Path], pd.DataFrame]) -> pd.DataFrame:
+        try:
+            return read(self._file(shard))
         except AuditkitError as error:
             raise RunError(
                 f"shard {shard.index} is damaged: {error.what}",
