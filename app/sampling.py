@@ -281,9 +281,9 @@ def _scores(run: Run, *, target: str | Path | None, encoder: str, attributes: Se
     for name in stated:
         row |= _as_stated(run, name, options)
     row |= _told("diversity", quality, "quality.diversity")
-    for name in open_ones:
-        found = shares[shares["attribute"] == name]
-        row |= _told(f"bias_{name}", found, "representation.distance")
+    for attribute in open_ones:
+        found = shares[shares["attribute"] == attribute]
+        row |= _told(f"bias_{attribute}", found, "representation.distance")
     return row
 
 

@@ -110,10 +110,10 @@ def _table(energy: dict[str, Any]) -> Table:
         told = quantity(Amount(**energy[key]), units) if energy[key] else MISSING
         rows.append([label, told, HOW[energy["method"]] if energy[key] else "not given", how])
     facility = energy["facility_kwh"]
-    told = [MISSING, "not given"]
+    drawn = [MISSING, "not given"]
     if facility:
-        told = [quantity(Amount(**facility).scaled(1000), HOURS), HOW[energy["method"]]]
-    rows.insert(len(rows) - 1, ["Facility", *told, f"all parts × PUE {_given(energy['site']['pue'])}"])
+        drawn = [quantity(Amount(**facility).scaled(1000), HOURS), HOW[energy["method"]]]
+    rows.insert(len(rows) - 1, ["Facility", *drawn, f"all parts × PUE {_given(energy['site']['pue'])}"])
     return Table("Energy of the making", ["Part", "Energy", "Method", "How"], rows, [False, True, False, False])
 
 
