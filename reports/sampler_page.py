@@ -138,7 +138,7 @@ def share(row: Row, name: str) -> str:
     """A share with its interval in percent, or why there is none."""
     if not math.isfinite(row[name]):
         return str(row.get(f"{name}_note", "")).split(":")[0] or MISSING
-    return f"{percent(row[name])} {interval(row[f'{name}_low'], row[f'{name}_high'])}"
+    return f"{percent(row[name], 1)} {interval(row[f'{name}_low'], row[f'{name}_high'], 1)}"
 
 
 def distance(row: Row, name: str) -> str:

@@ -108,7 +108,8 @@ def _table(energy: dict[str, Any]) -> Table:
         ("kg_co2e", "Carbon (CO2e)", MASSES, "facility energy × the grid’s intensity"),
     ):
         told = quantity(Amount(**energy[key]), units) if energy[key] else MISSING
-        rows.append([label, told, HOW[energy["method"]] if energy[key] else "not given", how])
+        unknown = "not given" if key == "kg_co2e" and energy["joules"] else "not known"
+        rows.append([label, told, HOW[energy["method"]] if energy[key] else unknown, how])
     facility = energy["facility_kwh"]
     drawn = [MISSING, "not given"]
     if facility:
