@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from generators.base import Generator
 
 STEPS = (4, 8, 12, 25)
+VERSION = 1
+"""Of the scores that are kept beside a run."""
 NAN = float("nan")
 Row = dict[str, Any]
 
@@ -82,7 +84,7 @@ def bench_samplers(
     def scored(run: Run) -> Row:
         return _scores(run, target=target, encoder=encoder, attributes=attributes, device=device)
 
-    asked = {"target": str(target), "encoder": encoder, "attributes": list(attributes)}
+    asked = {"version": VERSION, "target": str(target), "encoder": encoder, "attributes": list(attributes)}
     return _bench(
         Path(out), "samplers", scored, asked, generator=generator, spec=spec, samplers=samplers, steps=steps,
         images_per_prompt=images_per_prompt, guidance=guidance, seed=seed, device=device, batch_size=batch_size,
@@ -277,9 +279,9 @@ def _scores(run: Run, *, target: str | Path | None, encoder: str, attributes: Se
     options = Options(by=by, attributes=tuple(open_ones), target=str(target), n_boot=500, **eyes)
     shares = registry.load("measures", "representation").measure(run, options)
     quality = registry.load("measures", "quality").measure(run, options.but(by=ALL))
-    row = _told("fidelity", shares, "representation.fidelity")
-    for name in stated:
-        row |= _as_stated(run, name, options)
+    row: Row = {}
+    for name in (["occupation"] if "occupation" in run.axes else []) + stated:
+        row |= _as_asked(run, name, "fidelity" if name == "occupation" else f"fidelity_{name}", options)
     row |= _told("diversity", quality, "quality.diversity")
     for attribute in open_ones:
         found = shares[shares["attribute"] == attribute]
@@ -300,17 +302,20 @@ def _told(name: str, table: pd.DataFrame, measure: str) -> Row:
     return row | {f"{name}_note": note}
 
 
-def _as_stated(run: Run, attribute: str, options: Options) -> Row:
-    """Share of images whose perceived class is the one that the prompt states, as classified."""
+def _as_asked(run: Run, attribute: str, name: str, options: Options) -> Row:
+    """Share of images whose perceived class is the one that the prompt states, as classified; unknown is another."""
     from auditkit.bias.base import ALL
     from auditkit.bias.counted import Layout
 
     layout = Layout.read(run, options.but(by=ALL))
-    scores = run.scores(f"{attribute}@{options.encoder}")[f"{attribute}@{options.encoder}"]
-    labels = scores.set_index("id")["label"].reindex(layout.images["id"]).to_numpy(str)
-    share = layout.shares(labels == layout.images[f"axis_{attribute}"].to_numpy(str))[ALL, ALL]
-    name = f"fidelity_{attribute}"
-    if share.n < options.min_n:
+    key = f"{attribute}@{options.encoder}"
+    scores, asked = run.scores(key)[key], layout.images[f"axis_{attribute}"].to_numpy(str)
+    strange = sorted({value for value in asked if f"p_{value}" not in scores})
+    share = layout.shares(scores.set_index("id")["label"].reindex(layout.images["id"]).to_numpy(str) == asked)[ALL, ALL]
+    note = ""
+    if strange:
+        note = f"insufficient: the scorer does not know {strange[0]}"
+    elif share.n < options.min_n:
         note = f"insufficient: {share.n} images; {options.min_n} are needed"
-        return {name: NAN, f"{name}_low": NAN, f"{name}_high": NAN, f"{name}_note": note}
-    return {name: share.k / share.n, f"{name}_low": share.low, f"{name}_high": share.high, f"{name}_note": ""}
+    told = (NAN, NAN, NAN) if note else (share.k / share.n, share.low, share.high)
+    return dict(zip((name, f"{name}_low", f"{name}_high"), told, strict=True)) | {f"{name}_note": note}

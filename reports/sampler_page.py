@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from reports.charts import INK, MUTED, inline, styled, to_svg
 from reports.render import TEMPLATES, environment
 from reports.words import MISSING, interval, percent, plural
 
+Row = dict[Any, Any]
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#8c6d1f", "#7a7a7a", "#5b3a8c"]
 """Okabe and Ito's palette and three more; every sampler has a shape of its own too."""
 SHAPES = [
@@ -72,28 +74,24 @@ def assemble(bench: pd.DataFrame) -> dict[str, Any]:
 
 def table(bench: pd.DataFrame) -> Table:
     """The bench as text cells; columns of which nothing is known are left out."""
-    columns = ["Sampler", "Steps", "Seconds an image", "Joules an image", "Wh per 1,000"]
-    cells: list[Callable[..., str]] = [
-        lambda r: r["sampler"],
-        lambda r: str(r["steps"]),
-        lambda r: number(r["seconds"]),
-    ]
-    cells += [lambda r: spread(r, "joules"), lambda r: spread(r, "wh_per_1000")]
+    cells: dict[str, Callable[[Row], str]] = {
+        "Sampler": lambda row: str(row["sampler"]),
+        "Steps": lambda row: str(row["steps"]),
+        "Seconds an image": lambda row: number(row["seconds"]),
+        "Joules an image": partial(spread, name="joules"),
+        "Wh per 1,000": partial(spread, name="wh_per_1000"),
+    }
     if bench["g_co2e_per_1000"].notna().any():
-        columns.append("g CO2e per 1,000")
-        cells.append(lambda r: spread(r, "g_co2e_per_1000"))
-    for name, head in SHARES.items():
-        if name in bench:
-            columns.append(head)
-            cells.append(lambda r, name=name: share(r, name))  # type: ignore[misc]
+        cells["g CO2e per 1,000"] = partial(spread, name="g_co2e_per_1000")
+    cells |= {head: partial(share, name=name) for name, head in SHARES.items() if name in bench}
     if "diversity" in bench:
-        columns.append("Diversity")
-        cells.append(lambda r: spread(r, "diversity"))
-    for name in [c for c in map(str, bench) if c.startswith("bias_") and f"{c}_note" in bench]:
-        columns.append(f"Bias, {name.removeprefix('bias_').replace('_', ' ').replace('+', ' and ')}")
-        cells.append(lambda r, name=name: distance(r, name))  # type: ignore[misc]
-    rows = [[cell(row) for cell in cells] for row in bench.to_dict("records")]
-    return Table("By sampler and steps", columns, rows, [False, *[True] * (len(columns) - 1)])
+        cells["Diversity"] = partial(spread, name="diversity")
+    for name in (str(column) for column in bench):
+        if name.startswith("bias_") and f"{name}_note" in bench:
+            words = name.removeprefix("bias_").replace("_", " ").replace("+", " and ")
+            cells[f"Bias, {words}"] = partial(distance, name=name)
+    rows = [[cell(row) for cell in cells.values()] for row in bench.to_dict("records")]
+    return Table("By sampler and steps", list(cells), rows, [False, *[True] * (len(cells) - 1)])
 
 
 def figure(bench: pd.DataFrame) -> Figure:
@@ -129,21 +127,21 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if value >= 99.5 else f"{value:#.2g}".removesuffix(".")
 
 
-def spread(row: dict[Any, Any], name: str) -> str:
+def spread(row: Row, name: str) -> str:
     """A value with its bounds."""
     if not math.isfinite(row[name]):
         return MISSING
     return f"{number(row[name])} [{number(row[f'{name}_low'])}, {number(row[f'{name}_high'])}]"
 
 
-def share(row: dict[Any, Any], name: str) -> str:
+def share(row: Row, name: str) -> str:
     """A share with its interval in percent, or why there is none."""
     if not math.isfinite(row[name]):
         return str(row.get(f"{name}_note", "")).split(":")[0] or MISSING
-    return f"{percent(row[name])} {interval(row[f'{name}_low'], row[f'{name}_high'])}"
+    return f"{percent(row[name], 1)} {interval(row[f'{name}_low'], row[f'{name}_high'], 1)}"
 
 
-def distance(row: dict[Any, Any], name: str) -> str:
+def distance(row: Row, name: str) -> str:
     """A total variation with its interval and what chance gives, or why there is none."""
     if not math.isfinite(row[name]):
         return str(row.get(f"{name}_note", "")).split(":")[0] or MISSING

@@ -69,6 +69,7 @@ def test_with_a_site_carbon_is_told_with_its_source():
 
 def test_meters_that_failed_claim_nothing():
     energy = record(failed=["nvml (gone)"])
+    assert {tuple(row[1:3]) for row in chapter_module._table(energy).rows[:2]} == {("–", "not known")}
     assert sentences(energy) == ["The meters failed while the images were made: what that took is not known."]
 
 

@@ -106,7 +106,12 @@ def test_a_bench_that_was_stopped_goes_on_and_looks_at_nothing_twice(bench, chec
 def test_scores_kept_for_other_questions_are_not_taken(bench):
     out, table = bench
     run = open_run(out / "runs" / table["run"][0])
-    asked = {"target": "None", "encoder": "personas-clip", "attributes": ["gender", "skin_tone"]}
+    asked = {
+        "version": sampling.VERSION,
+        "target": "None",
+        "encoder": "personas-clip",
+        "attributes": ["gender", "skin_tone"],
+    }
     kept = out / "rows" / f"samplers-{run.id}.json"
     before = kept.read_bytes()
     assert sampling._kept(out, "samplers", run, lambda _: pytest.fail("scored again"), asked)["fidelity"] >= 0

@@ -134,7 +134,12 @@ def _benched(table: Any, out: Path) -> Answer:
 
         made, screen = as_text(table), output.console()
         heads = [f">{head}" if right else head for head, right in zip(made.columns, made.numeric, strict=True)]
-        screen.print(output.table(heads, made.rows, title=f"{table.attrs['generator']}, by sampler and steps"))
+        costs = 6 if "g CO2e per 1,000" in made.columns else 5
+        for title, columns in (("what it takes", range(costs)), ("what it gives", [0, 1, *range(costs, len(heads))])):
+            if len(columns) > 2:  # each fits a terminal of 80 columns
+                rows = [[row[column] for column in columns] for row in made.rows]
+                title = f"{table.attrs['generator']}, {title}"
+                screen.print(output.table([heads[column] for column in columns], rows, title=title))
         how = "; ".join(sorted({text for text in table["joules_how"] if text})) or "not metered"
         screen.print(f"Joules at the device [bounds]: {how}.", markup=False)
         screen.print(f"Page: {out / 'index.html'}", soft_wrap=True, markup=False)

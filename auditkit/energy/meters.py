@@ -31,8 +31,8 @@ Method = Literal["measured", "estimate"]
 Scope = Literal["machine", "process"]
 
 NVML_SPREAD = (0.9, 1.1)
-"""Our allowance: NVML states +/- 5% for Fermi and Kepler and nothing for newer cards, of which some (A100, H100) look
-at their power a quarter of the time (Yang et al. 2024)."""
+"""Our allowance: NVML states +/- 5% for Fermi and Kepler and nothing for newer cards, of which some (A100, H100)
+look at their power a quarter of the time (Yang et al. 2024)."""
 SAMPLED_SPREAD = (0.85, 1.15)
 """Power that is sampled twice a second misses what happens in between: our allowance."""
 RAPL_SPREAD = (0.9, 1.1)

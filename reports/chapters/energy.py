@@ -107,13 +107,14 @@ def _table(energy: dict[str, Any]) -> Table:
         ("joules_per_image", "An image", UNITS, "all parts, over the images metered"),
         ("kg_co2e", "Carbon (CO2e)", MASSES, "facility energy × the grid’s intensity"),
     ):
-        told_all = quantity(Amount(**energy[key]), units) if energy[key] else MISSING
-        rows.append([label, told_all, HOW[energy["method"]] if energy[key] else "not given", how])
+        told = quantity(Amount(**energy[key]), units) if energy[key] else MISSING
+        unknown = "not given" if key == "kg_co2e" and energy["joules"] else "not known"
+        rows.append([label, told, HOW[energy["method"]] if energy[key] else unknown, how])
     facility = energy["facility_kwh"]
-    told = [MISSING, "not given"]
+    drawn = [MISSING, "not given"]
     if facility:
-        told = [quantity(Amount(**facility).scaled(1000), HOURS), HOW[energy["method"]]]
-    rows.insert(len(rows) - 1, ["Facility", *told, f"all parts × PUE {_given(energy['site']['pue'])}"])
+        drawn = [quantity(Amount(**facility).scaled(1000), HOURS), HOW[energy["method"]]]
+    rows.insert(len(rows) - 1, ["Facility", *drawn, f"all parts × PUE {_given(energy['site']['pue'])}"])
     return Table("Energy of the making", ["Part", "Energy", "Method", "How"], rows, [False, True, False, False])
 
 
