@@ -471,8 +471,11 @@ def _api_generator(spec: RunSpec, options: ApiOptions | None, *, announce: bool)
         return None
     from auditkit.prompts import expand
     from generators.api import ApiGenerator
+    from generators.make import resolve_settings
 
     generator = ApiGenerator(spec.generator, options)
+    # Before a run is begun that could never be finished.
+    generator.check(resolve_settings(spec, generator.info.defaults), negative=bool(spec.negative))
     if announce:
         total = len(expand(spec)) * spec.images_per_prompt
         output.say(generator.announcement(total))

@@ -251,5 +251,18 @@ def test_options_of_an_api_without_one_are_refused(tmp_path: Path) -> None:
     refused = CliRunner().invoke(app, ["generate", "occupations", "-g", "api:x", "--api-param", "quality"])
     assert refused.exit_code == 1
     assert "not NAME=VALUE" in refused.output
+    no_steps = [
+        "generate",
+        "occupations",
+        "-g",
+        "api:x",
+        "--api-url",
+        "https://example.com",
+        "--out",
+        str(tmp_path / "r"),
+    ]
+    stopped = CliRunner().invoke(app, [*no_steps, "--steps", "5"])
+    assert (stopped.exit_code, (tmp_path / "r").exists()) == (1, False)
+    assert "an API takes no steps" in stopped.output
     unnamed = CliRunner().invoke(app, ["generate", "occupations", "-g", "api:x"])
     assert "no API is named to ask" in unnamed.output

@@ -15,12 +15,13 @@ import numpy as np
 import pytest
 from image_api import KEY, ImageApi, image_api
 
-from auditkit.errors import GeneratorError
+from auditkit.errors import BudgetError, GeneratorError
 from auditkit.images import encode_png
 from auditkit.runs import Refused
 from generators.api import ApiGenerator, ApiOptions
 from generators.api.options import Endpoint, read_key
 from generators.api.pacing import Pace, Stopped, backoff, retry_after
+from generators.api.store import Ledger, Store
 from generators.base import Generator, Job, Keeping
 from generators.load import load_generator
 
@@ -361,17 +362,31 @@ def test_samplers_negative_prompts_and_noise_are_refused_before_anything_is_aske
     server: ImageApi, clock: QuickClock
 ) -> None:
     made = generator(server, clock)
-    for job in (Job("a", 1, "dark"), Job("a", 1, None, np.zeros((4, 8, 8), np.float32))):
-        with pytest.raises(GeneratorError, match="takes no negative prompt"):
-            make(made, [job])
+    with pytest.raises(GeneratorError, match="takes no negative prompt"):
+        make(made, [Job("a", 1, "dark")])
+    with pytest.raises(GeneratorError, match="takes no noise"):
+        make(made, [Job("a", 1, None, np.zeros((4, 8, 8), np.float32))])
     with pytest.raises(GeneratorError, match="takes no steps"):
         list(made.generate(JOBS, type(made.info.defaults)(None, 5, None)))  # type: ignore[arg-type]
     assert server.bodies == []
 
 
-def test_answers_are_kept_before_they_are_given(server: ImageApi, clock: QuickClock, tmp_path: Path) -> None:
-    from generators.api.store import Ledger, Store
+def test_the_ledger_counts_what_other_processes_noted_and_a_torn_line_hides_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "ledger.jsonl"
+    one, other = (Ledger(ApiOptions(max_images=3), file) for _ in range(2))
+    one.end(one.begin("a" * 32), billed=True, status="image")
+    other.end(other.begin("b" * 32), billed=False, status="answered 500")
+    other.begin("c" * 32)
+    with file.open("ab") as stream:
+        stream.write(b'{"request": "d')
+    one.begin("e" * 32)
+    with pytest.raises(BudgetError, match="3 so far"):
+        other.begin("f" * 32)
+    again = Ledger(ApiOptions(max_images=3), file)
+    assert (again.paid, again.requests) == (3, 4)
 
+
+def test_answers_are_kept_before_they_are_given(server: ImageApi, clock: QuickClock, tmp_path: Path) -> None:
     made = generator(server, clock)
     made._store, made._ledger = Store(tmp_path), Ledger(made.options, tmp_path / "ledger.jsonl")
     images = make(made)

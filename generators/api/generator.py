@@ -89,20 +89,30 @@ class ApiGenerator:
             GeneratorError: the API does not answer, or not with images, after all attempts; or sampler, steps,
                 guidance, a negative prompt or noise are asked for, which it does not have.
         """
+        self.check(settings, negative=any(job.negative for job in jobs))
+        if any(job.noise is not None for job in jobs):
+            raise GeneratorError(
+                "an API takes no noise of ours",
+                where=f"generator={PREFIX}{self.model}",
+                mend="mark images in the pixels, --watermark spread",
+            )
+        if batch_size is not None and batch_size < 1:
+            raise GeneratorError("the batch size must be at least 1", where=f"batch_size={batch_size}")
+        return self._made(list(jobs), batch_size or self.options.parallel)
+
+    def check(self, settings: Settings, *, negative: bool) -> None:
+        """Raise GeneratorError where something is asked for that an API does not have."""
         for name in ("sampler", "steps", "guidance"):
             if (value := getattr(settings, name)) is not None:
                 raise GeneratorError(
                     f"an API takes no {name}", where=f"{name}={value}", mend="leave it out; see --api-param"
                 )
-        if any(job.negative or job.noise is not None for job in jobs):
+        if negative:
             raise GeneratorError(
-                "an API takes no negative prompt and no noise of ours",
+                "an API takes no negative prompt",
                 where=f"generator={PREFIX}{self.model}",
-                mend="take 'negative' out of the spec; mark images in the pixels (--watermark spread)",
+                mend="take 'negative' out of the spec",
             )
-        if batch_size is not None and batch_size < 1:
-            raise GeneratorError("the batch size must be at least 1", where=f"batch_size={batch_size}")
-        return self._made(list(jobs), batch_size or self.options.parallel)
 
     def announcement(self, total: int) -> str:
         """What asking for `total` images may cost, in a sentence for people."""
