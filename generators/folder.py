@@ -203,6 +203,7 @@ def _import_images(
                 "sampler": facts.sampler,
                 "steps": facts.steps,
                 "guidance": facts.guidance,
+                "negative": facts.negative,
                 "shard": 0,
                 "ms": None,
                 **{f"axis_{axis}": value for axis, value in values.items()},
