@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import json
 import statistics
 import tempfile
@@ -123,9 +124,9 @@ def plain_pipeline(pipeline: Any, jobs: list[Job], settings: Settings) -> None:
 def whole_run(generator: LatentGenerator, settings: Settings, images: int, batch: int) -> None:
     """A run of the suite `occupations`, from its spec to its merged tables, in a folder that is thrown away."""
     spec = load_spec("occupations")
-    jobs = spec.axes["occupation"][: max(1, images // len(spec.templates))]
-    each = max(1, images // (len(jobs) * len(spec.templates)))
-    asked = {"axes": {"occupation": jobs}, "images_per_prompt": each, "sampler": settings.sampler}
+    prompts = max(1, images // spec.images_per_prompt)
+    jobs = spec.axes["occupation"][: max(1, prompts // len(spec.templates))]
+    asked: dict[str, Any] = {"axes": {"occupation": jobs}, "sampler": settings.sampler}
     asked |= {"steps": settings.steps, "guidance": settings.guidance}
     with tempfile.TemporaryDirectory() as folder:
         make_run(
@@ -187,11 +188,14 @@ def _load(checkpoint: str, device: str, precision: str) -> LatentGenerator:
 
 
 def _jobs(count: int) -> list[Job]:
-    """The prompts of the suite `occupations`, each followed by its next replicate, as in a run."""
-    prompts = [prompt.text for prompt in expand(load_spec("occupations"))]
-    each = -(-count // len(prompts))
-    jobs = [Job(text, image_seed(0, text, replicate)) for text in prompts for replicate in range(each)]
-    return jobs[:count]
+    """The first images of the suite `occupations`, in its order: as many of each prompt as the suite has."""
+    spec = load_spec("occupations")
+    jobs = (
+        Job(prompt.text, image_seed(spec.seed, prompt.text, replicate))
+        for prompt in expand(spec)
+        for replicate in range(spec.images_per_prompt)
+    )
+    return list(itertools.islice(jobs, count))
 
 
 def _seconds(work: Any) -> float:
