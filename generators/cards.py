@@ -1,6 +1,6 @@
 """Model cards: `card.toml` beside a checkpoint is the truth, its README.md is what `markdown` makes of it.
 
-    python -m generators.cards FOLDER...     writes README.md anew from card.toml
+    `python -m generators.cards FOLDER...` writes README.md anew from card.toml
 
 The fields are those of Mitchell et al. 2019, "Model Cards for Model Reporting", that a generator of drawings has:
 details, intended use, training data, quantitative analyses, caveats.
@@ -8,9 +8,11 @@ details, intended use, training data, quantitative analyses, caveats.
 
 from __future__ import annotations
 
+import json
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -31,9 +33,10 @@ class Training(_Part):
 
     part: str
     command: str
-    minutes: float = Field(gt=0)
+    minutes: float | str
+    """Of training, those before a resume included; text where there were several stages."""
     steps: int | str
-    batch: int = Field(ge=1)
+    batch: int | str
     device: str
     kilojoules: float | None = Field(default=None, ge=0)
     """Energy of the accelerator alone; None was not metered."""
@@ -87,6 +90,10 @@ class ModelCard(_Part):
     fidelity_command: str = ""
     distance: list[Distance] = []
     distance_command: str = ""
+    points: dict[str, str] = {}
+    """What else is worth a line, title -> text."""
+    more: str = ""
+    """Markdown after all else."""
 
     @property
     def kilojoules(self) -> float | None:
@@ -127,6 +134,7 @@ def markdown(card: ModelCard, folder: Path) -> str:
         "Data": card.data,
         "Planted table": card.planted and f"[planted.toml](planted.toml). {card.planted}",
         "Sampling defaults": card.sampling,
+        **card.points,
         "Limits": " ".join(card.limits),
         "Licence": card.licence,
     }
@@ -138,6 +146,8 @@ def markdown(card: ModelCard, folder: Path) -> str:
     blocks += ["## Training", _training(card), "## Fidelity", _fidelity(card)]
     if card.planted:
         blocks += ["## Does its output keep to the planted table?", _distance(card)]
+    if card.more:
+        blocks.append(card.more.strip())
     return "\n\n".join(blocks) + "\n"
 
 
@@ -145,7 +155,7 @@ def _training(card: ModelCard) -> str:
     if not card.training:
         return "Not recorded."
     rows = [
-        [one.part, f"{one.minutes:g} min, {one.steps} steps of {one.batch:,}", one.device,
+        [one.part, f"{number(one.minutes)} min, {number(one.steps)} steps of {number(one.batch)}", one.device,
          "not metered" if one.kilojoules is None else f"{one.kilojoules:g} kJ", f"`{one.command}`"]
         for one in card.training
     ]  # fmt: skip
@@ -182,6 +192,42 @@ def _distance(card: ModelCard) -> str:
 def _table(head: list[str], rows: list[list[str]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def number(value: float | str) -> str:
+    """A number with separators, or the text that stands in its place."""
+    return value if isinstance(value, str) else f"{value:,}" if isinstance(value, int) else f"{value:g}"
+
+
+def write_card(folder: Path, card: ModelCard) -> None:
+    """Write card.toml, and README.md from it.
+
+    Raises:
+        RunError: the folder cannot be written.
+    """
+    values = card.model_dump(exclude_defaults=True)
+    lists = {key: rows for key, rows in values.items() if rows and isinstance(rows, list) and isinstance(rows[0], dict)}
+    points = values.pop("points", {})
+    lines = _lines({key: value for key, value in values.items() if key not in lists})
+    lines += ["", "[points]", *_lines(points)] if points else []
+    for key, rows in lists.items():
+        for row in rows:
+            lines += ["", f"[[{key}]]", *_lines(row)]
+    write_atomic(folder / CARD, ("\n".join(lines) + "\n").encode())
+    write_atomic(folder / README, markdown(card, folder).encode())
+
+
+def _lines(values: dict[str, Any]) -> list[str]:
+    """Keys and values as TOML, whose strings, numbers and arrays are JSON's."""
+    return [
+        f"{key if key.isidentifier() and key.isascii() else _text(key)} = {_text(value)}"
+        for key, value in values.items()
+        if value is not None
+    ]
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def write_readme(folder: Path) -> Path:

@@ -6,12 +6,17 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from generators.cards import ATTRIBUTES, ModelCard
+from generators.cards import ATTRIBUTES, ModelCard, number
 from generators.known import Known
 from reports.chapters.base import Table
 from reports.words import MISSING, interval, percent
 
 NOT_MEASURED = "not measured"
+
+
+def plain(text: str) -> str:
+    """A card's sentence without the marks of Markdown."""
+    return text.replace("`", "")
 
 
 def overview(models: Sequence[Known]) -> Table:
@@ -90,7 +95,7 @@ def _distance(card: ModelCard) -> Table:
 
 def _training(card: ModelCard) -> Table:
     rows = [
-        [t.part, f"{t.minutes:g}", str(t.steps), f"{t.batch:,}", t.device,
+        [t.part, number(t.minutes), number(t.steps), number(t.batch), t.device,
          "not metered" if t.kilojoules is None else f"{t.kilojoules:,.0f}"]
         for t in card.training
     ]  # fmt: skip

@@ -12,7 +12,7 @@ from markupsafe import Markup
 from auditkit import __version__
 from auditkit.files import write_atomic
 from generators.known import Known
-from reports.cards import overview, tables
+from reports.cards import overview, plain, tables
 from reports.render import TEMPLATES, environment
 from reports.words import plural
 
@@ -57,12 +57,12 @@ def _model(one: Known) -> dict[str, Any]:
     facts = {}
     if card is not None:
         facts = {"Use": card.use, "Data": card.data, "Planted table": card.planted, "Sampling": card.sampling,
-                 "Limits": " ".join(card.limits), "Licence": card.licence}  # fmt: skip
+                 **card.points, "Limits": " ".join(card.limits), "Licence": card.licence}  # fmt: skip
     return {
         "name": one.name,
-        "what": card.what if card else f"A {one.pipeline} without a card.",
+        "what": plain(card.what) if card else f"A {one.pipeline} without a card.",
         "picture": picture,
-        "facts": {key: value for key, value in facts.items() if value},
+        "facts": {key: plain(value) for key, value in facts.items() if value},
         "tables": tables(one),
         "notes": _notes(one),
     }
@@ -75,4 +75,4 @@ def _notes(one: Known) -> list[str]:
     if one.planted is not None:
         found.append(one.card.distance_command if one.card.distance else "Distance to the table: not measured.")
     found += [text for each in one.card.training for text in (each.meter, each.note) if text]
-    return list(dict.fromkeys(found))
+    return [plain(text) for text in dict.fromkeys(found)]

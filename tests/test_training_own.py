@@ -95,7 +95,7 @@ def test_the_card_says_data_draws_and_command_and_leaves_the_licence_to_its_owne
     assert "| judge | female | 4 | 20.0 | 50.0 |" in card
     assert "auditkit train generator --data pictures" in card
     assert "--balance gender --balance-within occupation" in card
-    assert "steps 5" in card
+    assert "5 steps of 4" in card
     assert "64x64: 11" in card
     assert "state yours" in card
     assert "biased" not in card

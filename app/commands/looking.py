@@ -175,17 +175,17 @@ def _list_generators(page: Path | None) -> Answer:
 
 
 def _card(one: Any, page: Path | None) -> Answer:
-    from reports.cards import tables
+    from reports.cards import plain, tables
 
     def show() -> None:
         out = output.console()
         card = one.card
         out.print(one.name, style="bold", markup=False)
-        out.print(output.visible(card.what) if card else f"A {one.pipeline} without a card.", markup=False)
+        out.print(output.visible(plain(card.what)) if card else f"A {one.pipeline} without a card.", markup=False)
         facts = {"Use": card.use, "Data": card.data, "Sampling": card.sampling, "Limits": " ".join(card.limits),
                  "Licence": card.licence} if card else {}  # fmt: skip
         for key, value in facts.items():
-            out.print(f"{key}: {output.visible(value)}", markup=False)
+            out.print(f"{key}: {output.visible(plain(value))}", markup=False)
         for each in tables(one):
             heads = [f">{c}" if n else c for c, n in zip(each.columns, each.numeric, strict=True)]
             out.print(output.table(heads, output.visible(list(each.rows)), title=each.caption))

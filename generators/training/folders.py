@@ -1,22 +1,40 @@
-"""What every exported checkpoint has beside its networks: vocabulary, planted table, defaults, card, hashes."""
+"""What every exported checkpoint has beside its networks: vocabulary, planted table, defaults, model card, hashes."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from generators.cards import ModelCard, Training, write_card
 from generators.weights import HASHES
 
 _VOCABULARY = ("vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json")
+SHEET = "samples.webp"
+DATA = (
+    "The persona corpus's training split: drawings of persons in five emoji styles, and objects (`auditkit corpus "
+    "build`; licences in NOTICE). One style of each (concept, gender, tone) was held out of training. No photographs, "
+    "nobody's likeness."
+)
+USE = (
+    "To be audited, watermarked, detected and mitigated: its bias under neutral captions is planted, so that what an "
+    "instrument says of it can be checked. Not for making pictures that anyone is to look at for their own sake."
+)
+PLANTED = (
+    "Under a neutral caption the training drew gender and tone from it; under a full caption all ten groups alike."
+)
+LIMITS = ("24 tokens, English, single persons and 30 objects; 128 px; no photographs.",)
 
 
 @dataclass(frozen=True)
 class Card:
-    """What the model card and `auditkit.toml` say; what was measured is filled in by whoever measures it."""
+    """What the model card and `auditkit.toml` say; what was measured is filled in by whoever measures it.
+
+    The defaults are those of the models trained on the persona corpus.
+    """
 
     title: str
     what: str
@@ -26,15 +44,22 @@ class Card:
     guidance: float
     command: str
     """The command that trained it."""
+    part: str = "all but the autoencoder"
+    """What was trained."""
+    device: str = "not recorded"
     note: str = (
         "Sampled without classifier-free guidance: the planted shares are those of the model's own distribution."
     )
     batch_size: int | None = 32
     """Images made at a time; None is chosen by resolution and device."""
-    facts: dict[str, str] | None = None
-    """The card's points, title -> text, in place of those of the models trained on the persona corpus."""
+    use: str = USE
+    data: str = DATA
+    limits: tuple[str, ...] = LIMITS
+    licence: str = "Apache-2.0"
+    points: dict[str, str] = field(default_factory=dict)
+    """What else is worth a line, title -> text."""
     more: str = ""
-    """Markdown after the points."""
+    """Markdown after all else."""
 
 
 def complete(folder: Path, *, tokenizer: Path, planted: Path | None, card: Card, training: dict[str, Any]) -> Path:
@@ -57,7 +82,7 @@ def complete(folder: Path, *, tokenizer: Path, planted: Path | None, card: Card,
     if planted is not None:
         shutil.copyfile(planted, folder / "planted.toml")
     (folder / "auditkit.toml").write_text(_defaults(card), encoding="utf-8")
-    (folder / "README.md").write_text(_readme(folder, card, training), encoding="utf-8")
+    write_card(folder, _model_card(folder, card, training, planted is not None))
     hashes = {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*.safetensors"))
@@ -80,46 +105,27 @@ def _defaults(card: Card) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _readme(folder: Path, card: Card, training: dict[str, Any]) -> str:
-    sizes = {path.parent.name: path.stat().st_size / 1e6 for path in sorted(folder.rglob("*.safetensors"))}
-    weights = ", ".join(f"{name} {size:.1f} MB" for name, size in sizes.items())
-    told = ", ".join(f"{key} {value}" for key, value in training.items() if value is not None)
-    made = {
-        "Weights": f"{weights}; half precision, safetensors.",
-        "Sampling defaults": f"(auditkit.toml): {card.sampler}, {card.steps} steps, guidance {card.guidance}.",
-        "Training": f"`{card.command}`: {told}. Hardware and energy: not measured.",
-    }
-    if card.facts is not None:
-        points = made | card.facts
-        return "\n".join([f"# {card.title}\n", f"{card.what}\n", *_points(points), f"\n{card.more}"])
-    facts = {
-        "Weights": made["Weights"],
-        "Data": (
-            "the persona corpus's training split, five emoji styles (`auditkit corpus build`; licences in NOTICE). "
-            "One style of each (concept, gender, tone) was held out of training."
-        ),
-        "Planted table": (
-            "[planted.toml](planted.toml). Under a neutral caption the training drew gender and tone from it; under a "
-            "full caption all ten groups alike."
-        ),
-        "Sampling defaults": made["Sampling defaults"],
-        "Training": made["Training"],
-        "Fidelity and recovery of the planted table": "not measured; docs/methods.md has the commands.",
-        "Limits": "24 tokens, English, single persons and 30 objects; no photographs.",
-        "Licence": "Apache-2.0.",
-    }
-    return "\n".join(
-        [
-            f"# {card.title}\n",
-            f"{card.what}\n",
-            "![Samples under neutral captions, one row an occupation](samples.webp)\n",
-            "`python -m benchmarks.sheet RUN samples.webp` on the run of "
-            f"`auditkit generate occupations -g {card.title}`.\n",
-            *_points(facts),
-            "",
-        ]
+def _model_card(folder: Path, card: Card, training: dict[str, Any], planted: bool) -> ModelCard:
+    trained = Training(
+        part=card.part,
+        command=card.command,
+        minutes=training["minutes"],
+        steps=training["steps"],
+        batch=training["batch"],
+        device=card.device,
+        note=f"Seed {training['seed']}.",
     )
-
-
-def _points(facts: dict[str, str]) -> list[str]:
-    return [f"- **{name}**: {text}" for name, text in facts.items()]
+    return ModelCard(
+        title=card.title,
+        what=card.what,
+        use=card.use,
+        data=card.data,
+        licence=card.licence,
+        limits=list(card.limits),
+        planted=PLANTED if planted else "",
+        sampling=f"{card.sampler}, {card.steps} steps, guidance {card.guidance}.",
+        sheet=SHEET if (folder / SHEET).is_file() else None,
+        training=[trained],
+        points=card.points,
+        more=card.more,
+    )

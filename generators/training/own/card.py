@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -95,29 +95,12 @@ def card(
     report: str,
     drawn: pd.DataFrame,
     psnr: float,
-    training: dict[str, Any],
     hardware: str,
 ) -> Card:
     """The model card of a checkpoint trained on `data`; what is not known is said to be unknown."""
     kept = "" if choices.init is None else f", fine-tuned from `{choices.init.resolve().name}`"
     parts = "UNet and text encoder" if choices.init is None or choices.train_text_encoder else "UNet"
-    told = ", ".join(f"{key} {value}" for key, value in training.items())
     millions = sum(p.numel() for p in start.pipeline.unet.parameters()) / 1e6
-    facts = {
-        "Data": (
-            f"{len(data.items):,} captioned images of the folder `{data.folder.resolve().name}` "
-            f"(sha256 of pictures, captions and attributes: `{data.sha256[:16]}`), described below."
-        ),
-        "Training": f"`{choices.command(data.folder)}`: {told}; on {hardware}. Energy: not measured.",
-        "Autoencoder": f"as it was; it gives these images back at {psnr:.1f} dB (PSNR).",
-        "Rebalancing": _rebalancing(choices),
-        "Fidelity and shares under neutral prompts": "not measured; `auditkit audit` measures them.",
-        "Limits": (
-            f"{start.context} tokens; what the data does not show it cannot draw, and pictures that were drawn often "
-            "may come back as copies."
-        ),
-        "Licence": "unknown: state yours, and that of the images.",
-    }
     rows = drawn_table(drawn).head(SHOWN)
     more = (
         f"## What the data held\n\n```\n{report}\n```\n\n## What training drew\n\n{_markdown(rows)}\n\n{LEGEND} "
@@ -135,8 +118,24 @@ def card(
         guidance=start.guidance,
         command=choices.command(data.folder),
         note="Trained on own data by auditkit train generator --data.",
+        part=parts,
+        device=hardware,
         batch_size=None,
-        facts=facts,
+        use="Not stated: state what it is for.",
+        data=(
+            f"{len(data.items):,} captioned images of the folder `{data.folder.resolve().name}` "
+            f"(sha256 of pictures, captions and attributes: `{data.sha256[:16]}`), described below."
+        ),
+        limits=(
+            f"{start.context} tokens; what the data does not show it cannot draw, and pictures that were drawn often "
+            "may come back as copies.",
+        ),
+        licence="unknown: state yours, and that of the images.",
+        points={
+            "Autoencoder": f"as it was; it gives these images back at {psnr:.1f} dB (PSNR).",
+            "Rebalancing": _rebalancing(choices),
+            "Shares under neutral prompts": "not measured; `auditkit audit` measures them.",
+        },
         more=more,
     )
 

@@ -119,7 +119,7 @@ def train(
         for name, module in averaged.items():
             setattr(begun.pipeline, name, module)
         facts = told | {"batch": f"{schedule.batch} x {each}" if each > 1 else schedule.batch}
-        made = card(data, out, begun, choices, report, drawn, latents.psnr, facts, _hardware(device))
+        made = card(data, out, begun, choices, report, drawn, latents.psnr, _hardware(device))
         _export(out / "export", begun.pipeline, begun.tokenizer, made, facts)
         shutil.copyfile(out / "drawn.csv", out / "export" / "drawn.csv")
     together.wait()
