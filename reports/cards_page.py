@@ -56,7 +56,7 @@ def _model(one: Known) -> dict[str, Any]:
         picture = f"data:{MEDIA[sheet.suffix.lower()]};base64,{base64.b64encode(sheet.read_bytes()).decode()}"
     facts = {}
     if card is not None:
-        facts = {"Use": card.use, "Data": card.data, "Planted table": card.planted, "Sampling": card.sampling, **card.points,
+        facts = {"Use": card.use, "Data": card.data, "Planted table": card.planted, "Sampling": card.sampling,
                  **card.points, "Limits": " ".join(card.limits), "Licence": card.licence}  # fmt: skip
     return {
         "name": one.name,
