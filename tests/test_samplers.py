@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from flow_checkpoints import flow_checkpoint
-from tiny_checkpoints import SCHEDULER, tiny_sd_checkpoint
+from tiny_checkpoints import SCHEDULER, tiny_prx_checkpoint, tiny_sd_checkpoint
 
 from auditkit.errors import GeneratorError
 from generators import samplers
@@ -24,7 +23,7 @@ def rescaled(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def flow(tmp_path_factory):
-    return load_generator(f"path:{flow_checkpoint(tmp_path_factory.mktemp('flow'))}", device="cpu")
+    return load_generator(f"path:{tiny_prx_checkpoint(tmp_path_factory.mktemp('flow'))}", device="cpu")
 
 
 def pixels(generator, sampler, steps):
