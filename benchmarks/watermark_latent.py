@@ -60,7 +60,7 @@ def images(
     name: str, count: int, photographs: str, schemes: Sequence[Any]
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Rows of a scheme and attack; rows of unmarked material, a scheme each."""
-    from generators.base import Job
+    from generators.base import Job, pictures
     from generators.inversion import invert
     from generators.latent import LatentGenerator
     from generators.load import load_generator
@@ -79,14 +79,14 @@ def images(
         keys = [_key(i % 10) for i in range(count)]
         noise = [scheme.noise(shape, key, OWN, seed=i) for i, key in enumerate(keys)]
         jobs = [Job(prompts[7 * i % len(prompts)], i, noise=z) for i, z in enumerate(noise)]
-        marked = list(generator.generate(jobs, generator.info.defaults))
+        marked = pictures(generator.generate(jobs, generator.info.defaults))
         for attack, change in attacks.items():
             back = invert(generator, [change(image).resize(image.size) for image in marked])
             seen = [_read(scheme, z, key) | _signs(z, true) for z, true, key in zip(back, noise, keys, strict=True)]
             rows.append({"scheme": scheme.name, "attack": attack, **_mean(seen)})
             print(rows[-1], flush=True)
     size = (generator.info.resolution,) * 2
-    plain = list(generator.generate([Job(prompts[i], 10_000 + i) for i in range(24)], generator.info.defaults))
+    plain = pictures(generator.generate([Job(prompts[i], 10_000 + i) for i in range(24)], generator.info.defaults))
     files = sorted(Path(photographs).glob("*.png")) if photographs else []
     unmarked = {"generated": plain, "photographs": [Image.open(f).convert("RGB").resize(size) for f in files]}
     found = {kind: invert(generator, each) for kind, each in unmarked.items() if each}
@@ -98,7 +98,7 @@ def losses(name: str, count: int) -> list[dict[str, Any]]:
     import torch
 
     from generators import inversion
-    from generators.base import Job
+    from generators.base import Job, pictures
     from generators.load import load_generator
 
     generator: Any = load_generator(name, device="cpu")
@@ -108,7 +108,7 @@ def losses(name: str, count: int) -> list[dict[str, Any]]:
     jobs = [Job(prompts[7 * i % len(prompts)], i, noise=z) for i, z in enumerate(noise)]
     vae, given = generator.pipeline.vae, []
     hook = vae.post_quant_conv.register_forward_pre_hook(lambda _, values: given.append(values[0].detach().clone()))
-    images = list(generator.generate(jobs, generator.info.defaults, batch_size=1))
+    images = pictures(generator.generate(jobs, generator.info.defaults, batch_size=1))
     hook.remove()
     schedule = inversion._schedule(generator, inversion.STEPS)
     encode, rows = generator._encode, []

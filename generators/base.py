@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from PIL import Image
+
+from auditkit.errors import GeneratorError
 
 if TYPE_CHECKING:
     from auditkit.runs import Refused, Run
@@ -97,6 +99,26 @@ class Keeping(Protocol):
     def keep_in(self, run: Run) -> None:
         """Called once, before any image is made, with the run that they are for."""
         ...
+
+
+def pictures(made: Iterable[Image.Image | Refused]) -> list[Image.Image]:
+    """What a generator made, where every one of the images is needed.
+
+    Raises:
+        GeneratorError: one was refused.
+    """
+    from auditkit.runs import Refused
+
+    images = list[Image.Image]()
+    for each in made:
+        if isinstance(each, Refused):
+            raise GeneratorError(
+                f"the generator refused image {len(images) + 1}: {each.message}",
+                where=each.code,
+                mend="ask with other prompts, or use another generator",
+            )
+        images.append(each)
+    return images
 
 
 def even_batches(jobs: Sequence[Job], size: int) -> Iterator[list[Job]]:

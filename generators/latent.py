@@ -12,7 +12,9 @@ import numpy as np
 from PIL import Image
 
 from auditkit.errors import GeneratorError
+from auditkit.runs import Refused
 from generators.base import GeneratorInfo, Job, Settings, even_batches
+from generators.cards import read_card
 from generators.checkpoint import Notes, check_steps, quiet, read_index, read_notes
 from generators.device import pick_device
 from generators.families import FAMILIES, Text
@@ -52,7 +54,8 @@ class LatentGenerator:
             device, precision: see `device.pick_device`.
 
         Raises:
-            GeneratorError: the folder is missing, is no such checkpoint, is damaged, or has no safetensors.
+            GeneratorError: the folder is missing, is no such checkpoint, is damaged, its model card is, or it has no
+                safetensors.
         """
         self.folder = folder = Path(folder)
         pipeline_class, components = read_index(folder, FAMILIES)
@@ -73,8 +76,11 @@ class LatentGenerator:
 
     def generate(
         self, jobs: Sequence[Job], settings: Settings, *, batch_size: int | None = None
-    ) -> Iterator[Image.Image]:
-        """See `base.Generator.generate`. Running out of GPU memory halves the batch and goes on."""
+    ) -> Iterator[Image.Image | Refused]:
+        """See `base.Generator.generate`. Running out of GPU memory halves the batch and goes on.
+
+        An image that the checkpoint's safety checker made black is `Refused`, with the code `safety_checker`.
+        """
         check_sampler(settings.sampler)
         check_steps(settings, self._shipped)
         if batch_size is not None and batch_size < 1:
@@ -100,16 +106,18 @@ class LatentGenerator:
         """The samplers that it can be sampled with."""
         return [name for name in fitting(self._shipped) if name not in self.family.refused]
 
-    def _batches(self, jobs: list[Job], settings: Settings, scheduler: Any, size: int) -> Iterator[Image.Image]:
+    def _batches(
+        self, jobs: list[Job], settings: Settings, scheduler: Any, size: int
+    ) -> Iterator[Image.Image | Refused]:
         for batch in even_batches(jobs, min(size, self._fits or size)):
             yield from self._fit(batch, settings, scheduler)
 
-    def _fit(self, jobs: list[Job], settings: Settings, scheduler: Any) -> list[Image.Image]:
+    def _fit(self, jobs: list[Job], settings: Settings, scheduler: Any) -> list[Image.Image | Refused]:
         """The images of one batch, in as many parts as memory asks for."""
         if self._fits is None or len(jobs) <= self._fits:
             try:
                 images = self._make(self._with_company(jobs), settings, scheduler)[: len(jobs)]
-                self._warn_of_black(images)
+                self._warn_of_refused(images)
                 return images
             except RuntimeError as error:
                 if not is_out_of_memory(error):
@@ -157,7 +165,7 @@ class LatentGenerator:
         warnings.warn(f"out of memory with {images} images at a time: going on with {now}", stacklevel=5)
         return changed
 
-    def _make(self, jobs: list[Job], settings: Settings, scheduler: Any) -> list[Image.Image]:
+    def _make(self, jobs: list[Job], settings: Settings, scheduler: Any) -> list[Image.Image | Refused]:
         return self._decode(self._denoise(jobs, settings, scheduler))
 
     def _denoise(self, jobs: list[Job], settings: Settings, scheduler: Any) -> torch.Tensor:
@@ -184,25 +192,24 @@ class LatentGenerator:
                     latents[i] = latent
             return torch.stack(latents)
 
-    def _decode(self, latents: torch.Tensor) -> list[Image.Image]:
-        """Images of clean latents [n, c, h, w]; one that a safety checker made black has it in its `info`."""
+    def _decode(self, latents: torch.Tensor) -> list[Image.Image | Refused]:
+        """Images of clean latents [n, c, h, w]; `Refused` for one that a safety checker made black."""
         import torch
 
         with torch.inference_mode():
             pixels, flagged = self.family.checked(self.family.decode(latents))
             pixels = (pixels.float() / 2 + 0.5).clamp(0, 1)
             arrays = (pixels * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
-        images = [Image.fromarray(each) for each in arrays]
-        for image in (image for image, black in zip(images, flagged, strict=True) if black):
-            image.info["safety_checker"] = "flagged"
-        return images
+        # A black picture would be measured as if the model had drawn it.
+        refused = Refused("safety_checker", f"the safety checker of {self.info.name} made the image black")
+        return [refused if black else Image.fromarray(each) for each, black in zip(arrays, flagged, strict=True)]
 
-    def _warn_of_black(self, images: list[Image.Image]) -> None:
-        flagged = sum("safety_checker" in image.info for image in images)
-        if flagged:
+    def _warn_of_refused(self, images: list[Image.Image | Refused]) -> None:
+        refused = sum(isinstance(image, Refused) for image in images)
+        if refused:
             warnings.warn(
-                f"the safety checker of {self.info.name} made {flagged} of {len(images)} images black: "
-                "they say nothing about the model's pictures",
+                f"the safety checker of {self.info.name} refused {refused} of {len(images)} images: "
+                "they are counted as refusals, not as pictures",
                 stacklevel=5,
             )
 
@@ -281,6 +288,8 @@ class LatentGenerator:
         elif getattr(pipe, "vae", None) is not None and resolution >= 512:
             pipe.vae.enable_slicing()  # a batch at once overflows the memory of a GPU
         planted = folder / "planted.toml"
+        card = read_card(folder)
+        trained = None if card is None else card.kilojoules
         networks = {n: m for n, m in pipe.components.items() if hasattr(m, "parameters")}
         return GeneratorInfo(
             name=name or notes.name or folder.resolve().name,
@@ -306,6 +315,8 @@ class LatentGenerator:
                 "memory": [],  # what was given up for it, while images were made
                 "latent_shape": [family.channels, side, side],
                 "note": notes.note,
+                # By the meter of the accelerator alone; absent where the card does not tell it.
+                **({} if trained is None else {"training_kilojoules": trained}),
             },
         )
 

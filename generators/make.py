@@ -146,6 +146,7 @@ def _generate(
         making = Making(writer, generator, spec, settings, batch_size or recorded, watermark)
         with metered(writer.run.path, generator.info.device, images=lambda: writer.written, site=site):
             making.make_pending(progress if place.first else None, place)
+        _record_memory(writer.run, generator)
         return writer.finish()
 
 
@@ -176,6 +177,17 @@ def _check_overrides(spec: RunSpec, generator: Generator, settings: Settings) ->
     """Raise GeneratorError, before anything is written, where a prompt's own settings are none that there are."""
     for override in spec.overrides:
         list(generator.generate([], _overridden(settings, override.settings)))
+
+
+def _record_memory(run: Run, generator: Generator) -> None:
+    """Add to run.json, which the writer's end writes, what was switched on when memory ran short: it can change pixels.
+
+    Of several processes, and of attempts that were killed, it is known for the one that ends the run, and for those
+    that ended an earlier stage of it.
+    """
+    if given_up := generator.info.details.get("memory"):
+        details = run.record["generator"].setdefault("details", {})
+        details["memory"] = list(dict.fromkeys([*(details.get("memory") or []), *given_up]))
 
 
 def _overridden(settings: Settings, said: dict[str, Any]) -> Settings:

@@ -20,6 +20,7 @@ from auditkit.watermark.base import padded
 from auditkit.watermark.keys import Key
 from auditkit.watermark.payload import SHORT_WORD, Payload
 from generators.base import Job
+from generators.cards import CARD
 from generators.checkpoint import read_index, read_notes
 from generators.families import FAMILIES
 from generators.latent import LatentGenerator
@@ -131,15 +132,13 @@ def root(
         str(out), name, key.id, str(payload), SHORT_WORD, float(right.mean()), float(right.min()), float(psnr.mean()),
         held, steps, time.process_time() - cpu, time.monotonic() - began,
     )  # fmt: skip
-    _card(draft, source, report)
+    _card(draft, source, report, batch, where)
     draft.replace(out)
     shutil.rmtree(work)
     return report
 
 
-def _step(
-    decoder: Any, plain: Any, latents: Tensor, word: Tensor, extractor: Extractor, batch: int, steps: int
-) -> Any:
+def _step(decoder: Any, plain: Any, latents: Tensor, word: Tensor, extractor: Extractor, batch: int, steps: int) -> Any:
     """The training step for `loop.run`: bits, and distance from the unmarked decoder at the PSNR to hold."""
     import torch
     import torch.nn.functional as F
@@ -231,12 +230,22 @@ def _write(source: Path, draft: Path, weights: dict[str, Tensor], name: str, key
     (draft / HASHES).write_text(json.dumps(hashes, indent=2) + "\n", encoding="utf-8")
 
 
-def _card(draft: Path, source: Path, report: RootReport) -> None:
+def _card(draft: Path, source: Path, report: RootReport, batch: int, device: str) -> None:
     card = draft / "README.md"
     before = card.read_text(encoding="utf-8").rstrip() + "\n\n" if card.is_file() else ""
-    facts = ", ".join(
-        f"{k} {v:.4g}" for k, v in asdict(report).items() if k in ("bit_accuracy", "worst", "psnr")
-    )
+    if (draft / CARD).is_file():
+        # Unmetered, so that the energy in the copied card does not pass for all that this checkpoint took.
+        entry = {
+            "part": "decoder, rooted in a watermark",
+            "command": "auditkit watermark root",
+            "minutes": report.seconds / 60,
+            "steps": report.steps,
+            "batch": batch,
+            "device": device,
+        }
+        with (draft / CARD).open("a", encoding="utf-8") as file:
+            file.write(f"\n[[training]]\n{to_toml(entry)}")
+    facts = ", ".join(f"{k} {v:.4g}" for k, v in asdict(report).items() if k in ("bit_accuracy", "worst", "psnr"))
     card.write_text(
         f"{before}## Rooted watermark\n\nThis is `{source.name}` with another decoder: every image carries a word "
         f"under the key {report.key_id} (Stable Signature). On {report.images} held-out images: {facts}. "

@@ -20,7 +20,8 @@ LIMITS = (
     ADVICE,
     "An answer says what the record of one run holds. It is not an audit of the system, and other runs may differ.",
     "That marks were put in does not show that they are still in copies of the images that others hold.",
-    "What a run takes in time or energy is inference. It says nothing of what training took.",
+    "What a run takes in time or energy is inference. It says nothing of what training took: that is here only where a "
+    "model card or the provider tells it.",
     "The tables hold the items that this tool knows of; a law may ask for more.",
 )
 

@@ -15,8 +15,11 @@ from tiny_checkpoints import tiny_sd_checkpoint
 
 from auditkit.errors import GeneratorError
 from auditkit.files import sha256_file
+from auditkit.runs import Refused
+from auditkit.runs.record import make_run_id
 from generators import samplers
-from generators.base import Job, Settings
+from generators.base import Job, Settings, pictures
+from generators.cards import CARD
 from generators.families import FAMILIES
 from generators.latent import LatentGenerator
 from generators.load import load_generator
@@ -140,19 +143,44 @@ def test_an_error_that_is_not_about_memory_is_not_swallowed(
 
 @pytest.mark.filterwarnings("ignore:the safety checker")
 @pytest.mark.parametrize("flags", [True, False])
-def test_images_that_a_safety_checker_made_black_are_flagged(tmp_path: Path, flags: bool) -> None:
+def test_an_image_that_a_safety_checker_made_black_is_a_refusal(tmp_path: Path, flags: bool) -> None:
     generator = LatentGenerator(tiny_sd_checkpoint(tmp_path, checker=flags), device="cpu")
     assert generator.info.details["safety_checker"] == "on"
     assert "safety_checker/model.safetensors" in generator.info.weights
-    for image in generator.generate(JOBS, DDIM):
-        assert image.info.get("safety_checker") == ("flagged" if flags else None)
-        assert (np.asarray(image).max() == 0) == flags
+    for made in generator.generate(JOBS, DDIM):
+        if flags:
+            assert made == Refused(
+                "safety_checker", f"the safety checker of {generator.info.name} made the image black"
+            )
+        else:
+            assert np.asarray(made).max() > 0
 
 
-def test_black_images_are_counted_in_a_warning(tmp_path: Path) -> None:
+def test_of_a_batch_only_the_flagged_images_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = LatentGenerator(tiny_sd_checkpoint(tmp_path, checker=False), device="cpu")
+    unflagged = list(generator.generate(JOBS, DDIM))
+    monkeypatch.setattr(
+        generator.family, "checked", lambda pixels: (pixels, [place == 1 for place in range(len(pixels))])
+    )
+    with pytest.warns(UserWarning, match="refused 1 of 3 images"):
+        first, second, third = generator.generate(JOBS, DDIM)
+    assert isinstance(second, Refused)
+    assert _largest_difference(first, unflagged[0]) == _largest_difference(third, unflagged[2]) == 0
+
+
+def test_refused_images_are_counted_in_a_warning(tmp_path: Path) -> None:
     generator = LatentGenerator(tiny_sd_checkpoint(tmp_path, checker=True), device="cpu")
-    with pytest.warns(UserWarning, match="3 of 3 images black"):
+    with pytest.warns(UserWarning, match="refused 3 of 3 images"):
         list(generator.generate(JOBS, DDIM))
+
+
+@pytest.mark.filterwarnings("ignore:the safety checker")
+def test_where_every_image_is_needed_a_refusal_is_a_clear_error(tmp_path: Path, generator: LatentGenerator) -> None:
+    assert len(pictures(generator.generate(JOBS, DDIM))) == len(JOBS)
+    strict = LatentGenerator(tiny_sd_checkpoint(tmp_path, checker=True), device="cpu")
+    with pytest.raises(GeneratorError, match="refused image 1") as caught:
+        pictures(strict.generate(JOBS, DDIM))
+    assert caught.value.where == "safety_checker"
 
 
 def test_a_prompt_longer_than_the_model_reads_is_warned_of_once(checkpoint: Path) -> None:
@@ -179,6 +207,39 @@ def test_the_info_records_weights_scheduler_and_safety_checker(generator: Latent
     assert info.details["safety_checker"] == "none"
     assert info.details["scheduler"] == "DDIMScheduler"
     assert json.loads(json.dumps(info.as_dict())) == info.as_dict()
+
+
+@pytest.mark.parametrize(
+    ("trainings", "expected"),
+    [([40.0, 104.5], {"training_kilojoules": 144.5}), ([40.0, None], {}), ([], {})],
+    ids=["metered", "one of them not metered", "none listed"],
+)
+def test_the_model_cards_training_energy_is_in_the_details_where_all_of_it_was_metered(
+    copy: Path, trainings: list[float | None], expected: dict[str, float]
+) -> None:
+    (copy / CARD).write_text(_card(trainings))
+    details = LatentGenerator(copy, device="cpu").info.details
+    assert {key: value for key, value in details.items() if key == "training_kilojoules"} == expected
+
+
+def test_without_a_model_card_no_training_energy_is_claimed(generator: LatentGenerator) -> None:
+    assert "training_kilojoules" not in generator.info.details
+
+
+def test_a_damaged_model_card_is_a_clear_error(copy: Path) -> None:
+    (copy / CARD).write_text("title = 3")
+    with pytest.raises(GeneratorError, match=r"card\.toml") as caught:
+        LatentGenerator(copy, device="cpu")
+    assert caught.value.where == copy / CARD
+
+
+def test_what_a_card_says_of_energy_does_not_change_the_runs_id(copy: Path) -> None:
+    spec = {"name": "tiny"}
+    before = make_run_id(spec, LatentGenerator(copy, device="cpu").info.as_dict())
+    (copy / CARD).write_text(_card([40.0]))
+    after = LatentGenerator(copy, device="cpu").info.as_dict()
+    assert after["details"]["training_kilojoules"] == 40.0
+    assert make_run_id(spec, after) == before
 
 
 def test_defaults_come_from_the_checkpoints_own_notes(copy: Path) -> None:
@@ -361,6 +422,16 @@ def test_an_unknown_precision_is_a_clear_error(checkpoint: Path) -> None:
 def _edit_index(folder: Path, **changes: Any) -> None:
     file = folder / "model_index.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
+
+
+def _card(trainings: list[float | None]) -> str:
+    """A model card with a training for each energy in kJ; None is not metered."""
+    text = "".join(f'{key} = "x"\n' for key in ("title", "what", "use", "data", "licence", "sampling"))
+    text += 'limits = ["x"]\n'
+    for kilojoules in trainings:
+        text += '[[training]]\npart = "x"\ncommand = "x"\nminutes = 1.0\nsteps = 1\nbatch = 1\ndevice = "x"\n'
+        text += "" if kilojoules is None else f"kilojoules = {kilojoules}\n"
+    return text
 
 
 def _memory_for(images: int, generator: LatentGenerator, monkeypatch: pytest.MonkeyPatch) -> list[int]:

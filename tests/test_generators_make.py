@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from PIL import Image
 from tiny_checkpoints import tiny_sd_checkpoint
 
 from auditkit.energy import Site
-from auditkit.runs import verify
+from auditkit.runs import read_refusals, verify
 from auditkit.spec import RunSpec
 from generators.base import Job, Settings, even_batches
 from generators.latent import LatentGenerator
@@ -66,6 +69,47 @@ def test_the_energy_of_every_attempt_is_in_run_json(generator: LatentGenerator, 
     assert {file.name for file in (run.path / "energy").iterdir()} == files
 
 
+@pytest.mark.filterwarnings("ignore:the safety checker")
+def test_what_a_safety_checker_made_black_is_a_refusal_of_the_run_and_no_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checked = LatentGenerator(tiny_sd_checkpoint(tmp_path / "checked", checker=False), name="checked", device="cpu")
+    monkeypatch.setattr(
+        checked.family, "checked", lambda pixels: (pixels, [place == 0 for place in range(len(pixels))])
+    )
+    run = generate(SPEC.model_copy(update={"images_per_prompt": 2}), out=tmp_path, generator=checked, batch_size=3)
+    refused = read_refusals(run.path)
+    assert [line["code"] for line in refused] == ["safety_checker"] * 2
+    assert run.record["refused"] == 2
+    asked = {(line["prompt_id"], line["replicate"]) for line in refused}
+    images = run.images()
+    assert len(images) == 4
+    assert asked.isdisjoint(zip(images["prompt_id"], images["replicate"], strict=True))
+    assert [problem.kind for problem in verify(run)] == ["unsealed"]
+
+
+@pytest.mark.filterwarnings("ignore:out of memory")
+def test_what_was_given_up_for_memory_is_in_run_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = LatentGenerator(tiny_sd_checkpoint(tmp_path / "small"), name="small", device="cpu")
+    denoise = small.family.denoise
+
+    def limited(wanted: Any, *rest: Any) -> Any:
+        if len(wanted) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return denoise(wanted, *rest)
+
+    monkeypatch.setattr(small.family, "denoise", limited)
+    run = generate(SPEC.model_copy(update={"images_per_prompt": 2}), out=tmp_path, generator=small, batch_size=6)
+    recorded = json.loads((run.path / "run.json").read_text())["generator"]["details"]["memory"]
+    assert recorded == small.info.details["memory"]
+    assert "sliced attention" in recorded
+
+
+def test_a_run_for_which_memory_sufficed_lists_nothing_given_up(generator: LatentGenerator, tmp_path: Path) -> None:
+    run = generate(SPEC.model_copy(update={"images_per_prompt": 1}), out=tmp_path, generator=generator)
+    assert run.record["generator"]["details"]["memory"] == []
+
+
 def test_a_run_that_was_cut_off_resumes_to_the_bytes_of_an_unbroken_one(
     generator: LatentGenerator, tmp_path: Path
 ) -> None:
@@ -99,9 +143,7 @@ def test_a_resumed_run_keeps_the_batch_size_it_began_with(generator: LatentGener
     assert max(sizes) == 2 * 17
 
 
-def test_what_the_spec_leaves_open_is_the_generators_default(
-    generator: LatentGenerator, tmp_path: Path
-) -> None:
+def test_what_the_spec_leaves_open_is_the_generators_default(generator: LatentGenerator, tmp_path: Path) -> None:
     spec = SPEC.model_copy(update={"images_per_prompt": 1, "steps": None, "guidance": 2.0})
     images = generate(spec, out=tmp_path, generator=generator).images()
     assert set(images["steps"]) == {generator.info.defaults.steps}

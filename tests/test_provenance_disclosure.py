@@ -12,6 +12,8 @@ from browser_helpers import assert_accessible, assert_fits_and_fetches_nothing
 from synthetic_run import make_run
 from watermark_table_helpers import KEY, detections
 
+from auditkit.energy import Site, Window, summarise
+from auditkit.energy.windows import Reading
 from auditkit.errors import ProvenanceError
 from auditkit.provenance.disclosure import STATED, UNKNOWN, Field, disclose, field_ids
 from auditkit.runs import Run, open_run
@@ -49,6 +51,25 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 def answers(run: Run, **statements: str) -> dict[str, Field]:
     return {one.id: one for one in disclose(run, statements=statements).fields}
+
+
+def with_energy(run: Run, **changes: Any) -> Run:
+    energy = {
+        "method": "mixed", "images": 60, "images_metered": 30,
+        "joules": {"value": 120, "low": 60, "high": 240}, "joules_per_image": {"value": 4, "low": 2, "high": 8},
+        "parts": [
+            {"part": "gpu", "method": "measured", "how": "NVML", "joules": 80, "low": 40, "high": 160},
+            {"part": "cpu", "method": "estimate", "how": "busy core seconds", "joules": 40, "low": 20, "high": 80},
+        ],
+        "site": {"pue": None, "grid_intensity": None}, "facility_kwh": None, "kg_co2e": None,
+    }  # fmt: skip
+    return Run(run.path, run.record | {"energy": energy | changes})
+
+
+def with_training(run: Run, kilojoules: Any) -> Run:
+    generator = run.record["generator"]
+    details = generator["details"] | {"training_kilojoules": kilojoules}
+    return Run(run.path, run.record | {"generator": generator | {"details": details}})
 
 
 def test_what_the_run_does_not_record_is_unknown_with_how_to_supply_it(plain: Run) -> None:
@@ -102,6 +123,72 @@ def test_inference_is_never_given_as_training(full: Run) -> None:
     assert full.record["seconds"] is not None
     assert {found[id].value for id in ("xi_energy", "xi_training_time", "xi_compute")} == {UNKNOWN}
     assert "inference" in found["xi_energy"].note
+
+
+def test_the_energy_of_the_making_is_inference_with_bounds_method_and_share_metered(full: Run) -> None:
+    found = answers(with_energy(full))
+    one = found["xi_energy_inference"]
+    assert "120 J [60, 240] at the device, partly measured, partly estimated" in one.value
+    assert "30 of 60 images (50% metered); 4 J [2, 8] an image" in one.value
+    assert one.source == "run.json: energy"
+    assert "gpu: measured (NVML); cpu: estimated (busy core seconds)" in one.note
+    assert "other 30 images is not known" in one.note
+    assert "PUE was not given" in one.note
+    assert "says nothing of training" in one.note
+    assert {found[id].value for id in ("xi_energy", "xi_training_time", "xi_compute")} == {UNKNOWN}
+
+
+def test_pue_and_grid_factor_are_told_where_they_were_given(full: Run) -> None:
+    run = with_energy(
+        full,
+        joules={"value": 7.2e6, "low": 3.6e6, "high": 1.08e7},
+        site={"pue": {"low": 1.2, "high": 1.2}, "grid_intensity": {"low": 300, "high": 420}},
+        facility_kwh={"value": 2.4, "low": 1.2, "high": 3.6},
+        kg_co2e={"value": 0.85, "low": 0.36, "high": 1.51},
+    )
+    one = answers(run)["xi_energy_inference"]
+    assert "2 kWh [1, 3] at the device" in one.value
+    assert "2.4 kWh [1.2, 3.6] for the facility, at a PUE of 1.2" in one.value
+    assert "0.85 kg CO2e [0.36, 1.51], at 300 to 420 g/kWh" in one.value
+    assert "not given" not in one.note
+
+
+def test_the_record_of_energy_that_summarise_makes_is_read(full: Run) -> None:
+    reading = Reading("nvml", "gpu", "measured", "machine", "NVML", 100, 90, 110)
+    window = Window("a", 1, "cuda", 0.0, 10.0, 60, "done", [reading])
+    energy = summarise([window], images=60, site=Site.given(pue=1.5, intensity=100))
+    one = answers(Run(full.path, full.record | {"energy": energy}))["xi_energy_inference"]
+    assert "100 J [90, 110] at the device, measured" in one.value
+    assert "60 of 60 images (100% metered)" in one.value
+    assert "150 J [135, 165] for the facility, at a PUE of 1.5" in one.value
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [{"joules": None}, {"joules": {"value": 1, "low": 2, "high": 3}}, {"images": None}, {"method": "guessed"},
+     {"parts": [3]}, {"images_metered": 61}],
+)  # fmt: skip
+def test_energy_that_was_not_metered_or_is_damaged_is_unknown(full: Run, damage: dict[str, Any]) -> None:
+    assert answers(full)["xi_energy_inference"].value == UNKNOWN
+    assert answers(with_energy(full, **damage))["xi_energy_inference"].value == UNKNOWN
+
+
+def test_the_model_cards_training_energy_is_told_as_the_accelerators_alone(full: Run) -> None:
+    one = answers(with_training(full, 1440.0))["xi_energy"]
+    assert one.value == "1,440 kJ (0.4 kWh), accelerator only, by the model card"
+    assert one.source == "run.json: generator.details.training_kilojoules"
+    assert "nothing of it was measured here" in one.note
+
+
+@pytest.mark.parametrize("told", [None, "144", True, -1.0, float("nan")])
+def test_training_energy_that_is_no_number_is_unknown(full: Run, told: Any) -> None:
+    assert answers(with_training(full, told))["xi_energy"].value == UNKNOWN
+
+
+def test_a_statement_of_training_energy_stands_beside_the_cards(full: Run) -> None:
+    one = answers(with_training(full, 144.0), xi_energy="1 MWh in all")["xi_energy"]
+    assert "144 kJ" in one.value
+    assert f"{STATED.capitalize()}: 1 MWh in all" in one.note
 
 
 def test_imported_images_are_not_called_ai_generated(plain: Run) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,8 @@ from auditkit.watermark.signature import Signature
 from auditkit.watermark.signature.extractor import Extractor, fit
 from generators import rooting
 from generators.base import Job
+from generators.bundled import FOLDER as BUNDLED
+from generators.cards import CARD, read_card
 from generators.latent import LatentGenerator
 from generators.rooting import RootReport, root
 
@@ -101,6 +104,23 @@ def test_the_rooted_checkpoint_has_a_name_and_hashes_of_its_own(rooted: tuple[Pa
     assert KEY.id in str(info.details["note"])
     assert (rooted[0] / "weights.json").is_file()
     assert not list(rooted[0].parent.glob(".*rooting"))
+
+
+def test_the_card_of_a_rooted_checkpoint_no_longer_claims_to_have_all_its_energy(
+    rooted: tuple[Path, RootReport], tmp_path: Path
+) -> None:
+    shutil.copy(BUNDLED / "personas" / CARD, tmp_path)
+    for sheet in (BUNDLED / "personas").glob("*.webp"):
+        shutil.copy(sheet, tmp_path)
+    before = read_card(tmp_path)
+    rooting._card(tmp_path, BUNDLED / "personas", rooted[1], batch=4, device="cpu")
+    after = read_card(tmp_path)
+    assert before is not None
+    assert before.kilojoules is not None
+    assert after is not None
+    assert after.kilojoules is None
+    assert after.training[:-1] == before.training
+    assert (after.training[-1].steps, after.training[-1].command) == (200, "auditkit watermark root")
 
 
 def test_an_existing_folder_is_not_overwritten(source: Path, tmp_path: Path, extractor: Extractor) -> None:

@@ -5,11 +5,13 @@ A reader never fills in what the run does not hold. Each is named in disclosure.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from auditkit.energy import JOULES_PER_KWH, Amount
 from auditkit.schemas import SCHEMA_VERSION
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from auditkit.runs import Run
 
 RUN = "run.json"
+HOW = {"measured": "measured", "estimate": "estimated", "mixed": "partly measured, partly estimated"}
 
 
 @dataclass(frozen=True)
@@ -248,6 +251,54 @@ def software(facts: Facts) -> Found | None:
 
 
 @reader
+def training_energy(facts: Facts) -> Found | None:
+    """What the generator's model card says; never what the run took, which is inference."""
+    told = facts.details.get("training_kilojoules")
+    if not facts.made_here or isinstance(told, bool) or not isinstance(told, int | float):
+        return None
+    if not (math.isfinite(told) and told >= 0):
+        return None
+    kwh = _digits(told * 1000 / JOULES_PER_KWH)
+    return Found(
+        f"{_digits(told)} kJ ({kwh} kWh), accelerator only, by the model card",
+        f"{RUN}: generator.details.training_kilojoules",
+        "Of the trainings that the card lists, as its authors metered them; nothing of it was measured here. "
+        "Processor, memory and PUE are not in it.",
+    )
+
+
+@reader
+def inference_energy(facts: Facts) -> Found | None:
+    """What making the run took at the device; None where no meter or estimate told, or the record is damaged."""
+    energy = facts.part("energy")
+    try:
+        images, metered = int(energy["images"]), int(energy["images_metered"])
+        if energy["joules"] is None or not 0 <= metered <= images or not images:
+            return None
+        method = HOW[energy["method"]]
+        value = f"{_energy(Amount(**energy['joules']))} at the device, {method}, to make "
+        value += f"{metered:,} of {images:,} images ({_percent(metered, images)} metered)"
+        if energy["joules_per_image"]:
+            value += f"; {_energy(Amount(**energy['joules_per_image']))} an image"
+        parts = "; ".join(f"{part['part']}: {HOW[part['method']]} ({part['how']})" for part in energy["parts"])
+        if facility := energy["facility_kwh"]:
+            drawn = _energy(Amount(**facility).scaled(JOULES_PER_KWH))
+            value += f"; {drawn} for the facility, at a PUE of {_span(energy['site']['pue'])}"
+        if carbon := energy["kg_co2e"]:
+            value += f"; {_bounded(Amount(**carbon), 'kg CO2e')}, at {_span(energy['site']['grid_intensity'])} g/kWh"
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None
+    notes = ["Brackets are bounds on what meter or estimate can be wrong by.", f"By part: {parts}."]
+    if metered < images:
+        notes.append(f"The energy of the other {images - metered:,} images is not known and not in it.")
+    if not facility:
+        notes.append("The PUE was not given.")
+    if not carbon:
+        notes.append("No carbon is claimed.")
+    return Found(value, f"{RUN}: energy", " ".join(notes))
+
+
+@reader
 def attribute(facts: Facts) -> Found | None:
     return Found("1 (is AI-generated)", f"{RUN}: generator.kind") if facts.made_here else None
 
@@ -306,6 +357,27 @@ def _plain(value: Any, source: str) -> Found | None:
 def _files(facts: Facts, folder: str) -> int | None:
     path = facts.run.path / folder
     return sum(1 for one in path.rglob("*") if one.is_file()) if path.is_dir() else None
+
+
+def _energy(amount: Amount) -> str:
+    """In J, from a megajoule on in kWh."""
+    if amount.value < 1e6:
+        return _bounded(amount, "J")
+    return _bounded(amount.scaled(1 / JOULES_PER_KWH), "kWh")
+
+
+def _bounded(amount: Amount, unit: str) -> str:
+    return f"{_digits(amount.value)} {unit} [{_digits(amount.low)}, {_digits(amount.high)}]"
+
+
+def _span(given: dict[str, float]) -> str:
+    low, high = f"{given['low']:g}", f"{given['high']:g}"
+    return low if low == high else f"{low} to {high}"
+
+
+def _digits(value: float) -> str:
+    """Three significant digits."""
+    return f"{float(f'{value:.3g}'):,.12g}"
 
 
 def _percent(count: int, n: int) -> str:
