@@ -84,7 +84,7 @@ def open_view(page, url: str) -> None:
     page.locator('[data-testid="stApp"][data-test-script-state="notRunning"]').wait_for(timeout=30_000)
 
 
-@pytest.mark.parametrize("path", ["", "bias", "measures", "watermarks", "provenance", "gallery", "image"])
+@pytest.mark.parametrize("path", ["", "bias", "measures", "watermarks", "provenance", "generators", "gallery", "image"])
 def test_every_view_opens_cleanly_and_is_accessible(page, address, run, path):
     open_view(page, f"{address}/{path}?run={run.path.name}")
     assert_clean(page)

@@ -187,3 +187,13 @@ def test_a_prompt_is_shown_as_text_and_not_as_markup(show, tmp_path):
     from app.dashboard.widgets import plain
 
     assert plain("[a](http://x) <b> $x$") == r"\[a\](http\://x) \<b> \$x\$"
+
+
+def test_generators_shows_the_card_that_the_address_names(show, run):
+    test = show("generators", run.path.parent, generator="personas-dit")
+    assert not test.exception
+    assert "rectified flow" in words(test)
+    assert "auditkit generators personas-dit --html" in test.code[0].value
+    captions = [each.value for each in test.caption]
+    assert any("planted table" in each for each in captions)
+    assert any("what its prompt states" in each for each in captions)

@@ -7,7 +7,7 @@ import streamlit as st
 
 from app.dashboard import widgets
 from generators.known import Known, bundled
-from reports.cards import overview, tables
+from reports.cards import overview, plain, tables
 from reports.chapters.base import Table
 
 ALL = "all"
@@ -42,12 +42,11 @@ def _card(one: Known) -> None:
     if card is None:
         st.info(f"This {one.pipeline} has no model card.")
         return
-    st.markdown(widgets.plain(card.what))
+    st.markdown(widgets.plain(plain(card.what)))
     _sheet(one)
-    widgets.sentences([f"{key}: {text}" for key, text in (
-        ("Use", card.use), ("Data", card.data), ("Sampling", card.sampling), ("Limits", " ".join(card.limits)),
-        ("Licence", card.licence),
-    )])  # fmt: skip
+    facts = {"Use": card.use, "Data": card.data, "Sampling": card.sampling, **card.points}
+    facts |= {"Limits": " ".join(card.limits), "Licence": card.licence}
+    widgets.sentences([f"{key}: {plain(text)}" for key, text in facts.items()])
     for number, each in enumerate(tables(one)):
         _table(each, f"{one.name} {number}")
     if not card.fidelity:
@@ -64,7 +63,7 @@ def _card(one: Known) -> None:
 def _sheet(one: Known) -> None:
     if one.sheet is not None:
         said = f"Samples of {one.name} under neutral prompts, one row an occupation"
-        st.image(one.sheet.read_bytes(), width="stretch", caption=said)
+        st.image(one.sheet.read_bytes(), width="stretch", alt=said)
 
 
 def _table(each: Table, key: str) -> None:
