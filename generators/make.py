@@ -133,7 +133,7 @@ def _generate(
     settings = resolve_settings(spec, generator.info.defaults)
     info = {**generator.info.as_dict(), "batch_size": batch_size or generator.info.batch_size}
     _check_latent(generator, watermark)
-    _check_overrides(spec, generator, settings)
+    _check_settings(spec, generator, settings)
     with (
         its_threads(place),
         create(
@@ -173,21 +173,10 @@ def _check_latent(generator: Generator, watermark: Mark | None) -> None:
     watermark.scheme.capacity(shape)
 
 
-def _check_overrides(spec: RunSpec, generator: Generator, settings: Settings) -> None:
-    """Raise GeneratorError, before anything is written, where a prompt's own settings are none that there are."""
-    for override in spec.overrides:
-        list(generator.generate([], _overridden(settings, override.settings)))
-
-
-def _record_memory(run: Run, generator: Generator) -> None:
-    """Add to run.json, which the writer's end writes, what was switched on when memory ran short: it can change pixels.
-
-    Of several processes, and of attempts that were killed, it is known for the one that ends the run, and for those
-    that ended an earlier stage of it.
-    """
-    if given_up := generator.info.details.get("memory"):
-        details = run.record["generator"].setdefault("details", {})
-        details["memory"] = list(dict.fromkeys([*(details.get("memory") or []), *given_up]))
+def _check_settings(spec: RunSpec, generator: Generator, settings: Settings) -> None:
+    """Raise GeneratorError, before anything is written, where settings of the run or of a prompt are none that fit."""
+    for said in ({}, *(override.settings for override in spec.overrides)):
+        list(generator.generate([], _overridden(settings, said)))
 
 
 def _overridden(settings: Settings, said: dict[str, Any]) -> Settings:

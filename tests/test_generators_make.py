@@ -13,6 +13,7 @@ from PIL import Image
 from tiny_checkpoints import tiny_sd_checkpoint
 
 from auditkit.energy import Site
+from auditkit.errors import GeneratorError
 from auditkit.runs import read_refusals, verify
 from auditkit.spec import RunSpec
 from generators.base import Job, Settings, even_batches
@@ -170,3 +171,11 @@ def test_batches_are_few_and_even() -> None:
     batches = list(even_batches(jobs, 32))
     assert [len(batch) for batch in batches] == [25, 25]
     assert [job for batch in batches for job in batch] == jobs
+
+
+def test_a_sampler_that_does_not_fit_is_refused_before_anything_is_written(
+    generator: LatentGenerator, tmp_path: Path
+) -> None:
+    with pytest.raises(GeneratorError, match="flow-euler"):
+        generate(SPEC.model_copy(update={"sampler": "flow-euler"}), out=tmp_path / "runs", generator=generator)
+    assert not (tmp_path / "runs").exists()
