@@ -179,6 +179,17 @@ def _check_settings(spec: RunSpec, generator: Generator, settings: Settings) -> 
         list(generator.generate([], _overridden(settings, said)))
 
 
+def _record_memory(run: Run, generator: Generator) -> None:
+    """Add to run.json, which the writer's end writes, what was switched on when memory ran short: it can change pixels.
+
+    Of several processes, and of attempts that were killed, it is known for the one that ends the run, and for those
+    that ended an earlier stage of it.
+    """
+    if given_up := generator.info.details.get("memory"):
+        details = run.record["generator"].setdefault("details", {})
+        details["memory"] = list(dict.fromkeys([*(details.get("memory") or []), *given_up]))
+
+
 def _overridden(settings: Settings, said: dict[str, Any]) -> Settings:
     return replace(settings, **{name: value for name, value in said.items() if name != "negative"})
 
