@@ -6,9 +6,24 @@ import contextlib
 import os
 import sys
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+@contextlib.contextmanager
+def environment(new: Mapping[str, str]) -> Iterator[None]:
+    """These variables of the environment have these values in it."""
+    before = {name: os.environ.get(name) for name in new}
+    os.environ.update(new)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 @contextlib.contextmanager
@@ -17,14 +32,8 @@ def one_thread() -> Iterator[None]:
 
     The libraries read these when they are loaded, which a fresh process does before it comes to our code.
     """
-    before = {name: os.environ.get(name) for name in THREADS}
-    os.environ.update({name: value or "1" for name, value in before.items()})
-    try:
+    with environment({name: os.environ.get(name) or "1" for name in THREADS}):
         yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from auditkit.errors import AuditkitError, GeneratorError
-from auditkit.processes import THREADS, without_main
+from auditkit.processes import THREADS, environment, without_main
 
 if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
@@ -89,7 +89,7 @@ def helpers(processes: int, work: Callable[..., Any], **arguments: Any) -> Itera
         for rank in range(1, processes):
             other = Place(rank, processes, rank)
             process = context.Process(target=_help, args=(other, work, arguments), name=f"auditkit {rank}")
-            with without_main(), _environment(other):
+            with without_main(), environment(_variables(other)):
                 process.start()
             started.append(process)
         yield place
@@ -129,21 +129,11 @@ def its_threads(place: Place) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-@contextlib.contextmanager
-def _environment(place: Place) -> Iterator[None]:
-    """The variables that a process started in it sees, as `accelerate launch` would set them."""
+def _variables(place: Place) -> dict[str, str]:
+    """What a process started as `place` sees of it, as `accelerate launch` would set it."""
     new = {RANK[0]: place.rank, SIZE[0]: place.of, LOCAL[0]: place.local}
     new |= dict.fromkeys(THREADS, threads_each(place.of))
-    before = {name: os.environ.get(name) for name in new}
-    os.environ.update({name: str(value) for name, value in new.items()})
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+    return {name: str(value) for name, value in new.items()}
 
 
 def _end(started: list[BaseProcess]) -> None:

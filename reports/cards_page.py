@@ -7,13 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from markupsafe import Markup
-
 from auditkit import __version__
 from auditkit.files import write_atomic
 from generators.known import Known
 from reports.cards import overview, plain, tables
-from reports.render import TEMPLATES, environment
+from reports.render import page
 from reports.words import plural
 
 MEDIA = {".webp": "image/webp", ".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg"}
@@ -25,7 +23,6 @@ def write_page(models: Sequence[Known], path: str | Path) -> Path:
     Raises:
         RunError: the file cannot be written.
     """
-    style = (TEMPLATES / "style.css").read_text(encoding="utf-8")
     context = {
         "title": models[0].name if len(models) == 1 else "The bundled generators",
         "facts": {"Models": str(len(models)), "Weights": f"{sum(one.bytes for one in models) / 1e6:.0f} MB"},
@@ -34,9 +31,8 @@ def write_page(models: Sequence[Known], path: str | Path) -> Path:
         "models": [_model(one) for one in models],
         "version": __version__,
     }
-    page = environment().get_template("cards.html").render(style=Markup(style), **context).lstrip()
     path = Path(path)
-    write_atomic(path, page.encode())
+    write_atomic(path, page("cards.html", context).encode())
     return path
 
 

@@ -10,12 +10,12 @@ from typing import Any
 
 import altair as alt
 import pandas as pd
-from markupsafe import Markup
 
+from auditkit import __version__
 from auditkit.files import write_atomic
 from reports.chapters.base import Figure, Table
 from reports.charts import INK, MUTED, inline, styled, to_svg
-from reports.render import TEMPLATES, environment
+from reports.render import page
 from reports.words import MISSING, interval, percent, plural
 
 Row = dict[Any, Any]
@@ -44,9 +44,7 @@ NOTES = (
 
 def write_page(bench: pd.DataFrame, path: Path) -> None:
     """Write the page of the table that `app.sampling` makes; its attrs name generator, spec and device."""
-    style = (TEMPLATES / "style.css").read_text(encoding="utf-8")
-    html = environment().get_template("sampler_bench.html").render(style=Markup(style), **assemble(bench)).lstrip()
-    write_atomic(path, html.encode())
+    write_atomic(path, page("sampler_bench.html", assemble(bench)).encode())
 
 
 def assemble(bench: pd.DataFrame) -> dict[str, Any]:
@@ -58,6 +56,7 @@ def assemble(bench: pd.DataFrame) -> dict[str, Any]:
     blocks.append(vars(made) | {"kind": "table"})
     about, settings = bench.attrs, len(bench)
     return {
+        "version": __version__,
         "title": f"{about.get('generator', 'A generator')}: {plural(bench['sampler'].nunique(), 'sampler')} compared",
         "facts": {
             "Prompts": str(about.get("spec", MISSING)),
