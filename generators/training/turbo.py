@@ -28,7 +28,7 @@ CARD = folders.Card(
         "`personas` in four steps, by progressive distillation (Salimans & Ho 2022): each of three students learns to "
         "do in one DDIM step what its teacher does in two, from 32 steps to 16, 8 and 4. Same folder layout, "
         "autoencoder, text encoder and planted table as its teacher; DDIM with trailing time steps takes it through "
-        "the four time steps that it was trained at, so other numbers of steps and samplers do not suit it."
+        "the four time steps that it was trained at."
     ),
     sampler="ddim",
     steps=4,
