@@ -11,11 +11,10 @@ from typing import Any
 __version__ = "0.1.0"
 
 _VERBS = {
-    "app.api": (
-        "generate", "import_folder", "score", "measure", "compare", "audit", "report", "open_run", "list_runs",
-    ),
+    "app.api": ("generate", "import_folder", "score", "measure", "compare", "audit", "report"),
     "app.sampling": ("bench_samplers", "bench_energy"),
     "app.marks": ("embed_watermark", "detect_watermark", "identify_watermark", "root_watermark", "bench_watermark"),
+    "app.finding": ("open_run", "list_runs"),
     "app.looking": ("list_generators", "model_card", "write_cards"),
     "app.provenance": ("sign", "sign_folder", "sign_run", "inspect", "scan", "disclose", "make_pki"),
 }  # fmt: skip

@@ -10,7 +10,7 @@ from tiny_checkpoints import tiny_sd_checkpoint
 from tiny_clip import save_tiny
 from typer.testing import CliRunner
 
-from app import api
+from app import api, finding
 from app.cli import app
 
 SPEC = """
@@ -77,7 +77,7 @@ def test_a_plan_is_kept_in_the_run_that_it_makes(folder):
     assert written.exit_code == 0, written.output
     made = CliRunner().invoke(app, ["generate", "--plan", plan, "--out", str(folder / "runs"), "--device", "cpu"])
     assert made.exit_code == 0, made.output
-    (run,) = [run for run in api.list_runs(folder / "runs") if run.id.startswith("planned")]
+    (run,) = [run for run in finding.list_runs(folder / "runs") if run.id.startswith("planned")]
     assert len(run.record["plan"]["sha256"]) == 64
     assert len(run.images()) == 8
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from app import api, output
+from app import api, finding, output
 from app.commands.base import Answer, RunArgument, RunsOption, verb
 
 
@@ -24,7 +24,7 @@ def runs(
     folder: Annotated[Path, typer.Argument(help="The folder that holds the runs.")] = api.RUNS,
 ) -> Answer:
     """List the runs in a folder, the newest first, and what each has."""
-    found = [_row(run) for run in api.list_runs(folder)]
+    found = [_row(run) for run in finding.list_runs(folder)]
 
     def show() -> None:
         rows = [

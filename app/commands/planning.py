@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import typer
 from typer.core import TyperGroup
 
-from app import api, output
+from app import api, finding, output
 from app.commands.base import Answer, EncoderOption, RunArgument, RunsOption, verb
 
 
@@ -270,7 +270,7 @@ def _speed(runs: Path, generator: str) -> float | None:
     """Images a second of the newest run of that generator, if there is one."""
     if not runs.is_dir():
         return None
-    for run in api.list_runs(runs):
+    for run in finding.list_runs(runs):
         record = getattr(run, "record", {})
         if record.get("generator", {}).get("name") == generator and record.get("images_per_second"):
             return float(record["images_per_second"])

@@ -106,7 +106,7 @@ def _listing(folder: Path, stamp: tuple[tuple[str, int], ...]) -> dict[str, Run 
 
 @st.cache_resource(max_entries=4, show_spinner="Reading the run")
 def _load(path: Path, stamp: tuple[tuple[str, int], ...]) -> Loaded:
-    from app.api import open_run
+    from app.finding import open_run
 
     run = open_run(path)
     images, problems = run.images(), []

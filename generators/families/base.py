@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -15,7 +16,7 @@ Text = dict[str, "torch.Tensor"]
 are the same with `negative_` before them."""
 
 
-class Family:
+class Family(ABC):
     """The pipeline denoises; a family says what it is called with. One instance a loaded pipeline.
 
     Texts are padded to one length by every pipeline here, with masks where the network reads them: so a batch of
@@ -44,6 +45,7 @@ class Family:
         """What the pipeline is to be loaded without, of a checkpoint that has these components."""
         return dict.fromkeys(name for name in cls.optional if name not in components)
 
+    @abstractmethod
     def encode(self, text: str | None, *, negative: bool = False) -> Text | None:
         """One text, without batch-mates.
 
@@ -54,7 +56,6 @@ class Family:
         Returns:
             None where images without a negative prompt are not guided by one.
         """
-        raise NotImplementedError
 
     def denoise(
         self,
