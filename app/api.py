@@ -127,6 +127,9 @@ def generate(
 
         fetch(resolved.generator, allow_network=True)
     asked = _api_generator(resolved, api, announce=progress is True)
+    if asked is not None and processes > 1:
+        mend = "leave out --processes; --api-parallel asks for several images at a time"
+        raise SpecError("an API is asked by one process", where=f"processes={processes}", mend=mend)
     with progress_bar("generate", progress) as show:
         return make(
             resolved,

@@ -18,6 +18,7 @@ from app.api import ATTRIBUTES, ENCODER, grouping, resolve_spec, score
 from app.api import _measuring_encoder as measuring_encoder
 from app.output import Progress, progress_bar
 from auditkit.errors import GeneratorError, SpecError
+from auditkit.files import sha256_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -84,7 +85,10 @@ def bench_samplers(
     def scored(run: Run) -> Row:
         return _scores(run, target=target, encoder=encoder, attributes=attributes, device=device)
 
-    asked = {"version": VERSION, "target": str(target), "encoder": encoder, "attributes": list(attributes)}
+    against = str(target)
+    if target is not None and Path(target).is_file():  # another table under the same name gives other numbers
+        against = sha256_file(Path(target))
+    asked = {"version": VERSION, "target": against, "encoder": encoder, "attributes": list(attributes)}
     return _bench(
         Path(out), "samplers", scored, asked, generator=generator, spec=spec, samplers=samplers, steps=steps,
         images_per_prompt=images_per_prompt, guidance=guidance, seed=seed, device=device, batch_size=batch_size,

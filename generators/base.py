@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from auditkit.runs import Refused, Run
 
 
+REMOTE = "remote"
+"""The device of a generator that computes on somebody else's machines."""
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
     """One image to make."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from auditkit.errors import GeneratorError, WatermarkError
 from auditkit.runs import Refused, Run, RunWriter, Shard, Task, create
 from auditkit.runs.background import Background
 from auditkit.spec import RunSpec, load_spec
-from generators.base import Generator, Job, Keeping, Settings
+from generators.base import REMOTE, Generator, Job, Keeping, Settings
 from generators.load import load_generator
 from generators.spread import Place, helpers, its_threads, this_process
 
@@ -144,7 +145,10 @@ def _generate(
             generator.keep_in(writer.run)
         recorded = writer.run.record["generator"].get("batch_size")
         making = Making(writer, generator, spec, settings, batch_size or recorded, watermark)
-        with metered(writer.run.path, generator.info.device, images=lambda: writer.written, site=site):
+        # What another's machines take cannot be metered from here, and our waiting for them is not the making.
+        there = generator.info.device == REMOTE
+        watch = metered(writer.run.path, generator.info.device, images=lambda: writer.written, site=site)
+        with nullcontext() if there else watch:
             making.make_pending(progress if place.first else None, place)
         _record_memory(writer.run, generator)
         return writer.finish()

@@ -98,6 +98,16 @@ class _Handler(BaseHTTPRequestHandler):
         item = {"b64_json": coded, "revised_prompt": f"revised: {body['prompt']}"}
         self._json(200, {"created": 1713833628, "data": [item], "usage": {"total_tokens": 100}})
 
+    def _echo(self, body: dict[str, Any], number: int, _: str) -> None:
+        coded = base64.b64encode(image_bytes(body["prompt"], number, body["size"])).decode()
+        sent = self.headers.get("Authorization", "")
+        item = {"b64_json": coded, "revised_prompt": f"for {sent}"}
+        self._json(200, {"data": [item], "usage": {"by": sent.partition(" ")[2]}})
+
+    def _late(self, *_: Any) -> None:
+        key = self.headers.get("Authorization", "").partition(" ")[2]
+        self._send(200, b"x" * 32 + key.encode(), "text/plain")
+
     def _noformat(self, body: dict[str, Any], number: int, _: str) -> None:
         if "response_format" in body:
             error = {"message": "Unknown parameter: 'response_format'.", "type": "invalid_request_error",

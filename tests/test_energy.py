@@ -420,3 +420,11 @@ def test_measured_and_estimated_parts_are_told_apart():
         ("cpu", "measured"),
         ("memory", "estimate"),
     ]
+
+
+def test_a_wrong_variable_of_the_environment_is_named(monkeypatch):
+    monkeypatch.setenv("AUDITKIT_PUE", "abc")
+    with pytest.raises(EnergyError) as caught:
+        Site.given()
+    assert caught.value.where == "$AUDITKIT_PUE=abc"
+    assert "unset" in caught.value.mend

@@ -64,6 +64,7 @@ def test_a_run_records_host_price_and_payments_and_keeps_what_came_with_each_ima
     assert len(images) == 12
     assert images["sampler"].isna().all()
     assert images["steps"].isna().all()
+    assert "energy" not in run.record  # what the API's machines take is not known here
     generator = run.record["generator"]
     assert (generator["name"], generator["kind"], generator["weights"]) == ("draw-1", "api", {})
     details = generator["details"]
@@ -266,3 +267,10 @@ def test_options_of_an_api_without_one_are_refused(tmp_path: Path) -> None:
     assert "an API takes no steps" in stopped.output
     unnamed = CliRunner().invoke(app, ["generate", "occupations", "-g", "api:x"])
     assert "no API is named to ask" in unnamed.output
+
+
+def test_an_api_is_not_asked_by_several_processes(spec_file: Path, server: ImageApi) -> None:
+    result = run_command(spec_file, server, "--processes", "2")
+    assert result.exit_code == 1
+    assert "--api-parallel" in result.output
+    assert server.bodies == []

@@ -325,6 +325,23 @@ def test_a_key_with_a_line_break_is_refused_without_being_shown(monkeypatch: pyt
     assert "aaaa" not in str(caught.value)
 
 
+@pytest.mark.parametrize("key", [KEY, "0123456789abcdef0123456789abcdef"])
+def test_a_key_that_a_server_repeats_is_taken_out_whole_wherever_it_stands(
+    server: ImageApi, clock: QuickClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    monkeypatch.setenv("AUDITKIT_API_KEY", key)
+    server.mode = "echo"  # in the revised prompt and in the usage
+    made = generator(server, clock, retries=0)
+    made._store = Store(tmp_path)
+    make(made, JOBS[:1])
+    server.mode = "late"  # near the place where a message is cut
+    with pytest.raises(GeneratorError) as caught:
+        make(made, JOBS[1:2])
+    kept = [file.read_text() for file in tmp_path.rglob("*.json")]
+    assert any("[key]" in text for text in kept)
+    assert not any(key[:12] in text for text in [*kept, str(caught.value)])
+
+
 def test_a_server_without_a_key_is_asked_without_one(
     server: ImageApi, clock: QuickClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -373,17 +390,26 @@ def test_samplers_negative_prompts_and_noise_are_refused_before_anything_is_aske
 
 def test_the_ledger_counts_what_other_processes_noted_and_a_torn_line_hides_nothing(tmp_path: Path) -> None:
     file = tmp_path / "ledger.jsonl"
-    one, other = (Ledger(ApiOptions(max_images=3), file) for _ in range(2))
-    one.end(one.begin("a" * 32), billed=True, status="image")
-    other.end(other.begin("b" * 32), billed=False, status="answered 500")
-    other.begin("c" * 32)
+    one, other, third = (Ledger(ApiOptions(max_images=3), file) for _ in range(3))
+    on = threading.Event()
+    one.end(one.begin("a" * 32, on), billed=True, status="image")
+    other.end(other.begin("b" * 32, on), billed=False, status="answered 500")
+    other.begin("c" * 32, on)
     with file.open("ab") as stream:
         stream.write(b'{"request": "d')
-    one.begin("e" * 32)
+    one.begin("e" * 32, on)
     with pytest.raises(BudgetError, match="3 so far"):
-        other.begin("f" * 32)
+        third.begin("f" * 32, on)
     again = Ledger(ApiOptions(max_images=3), file)
     assert (again.paid, again.requests) == (3, 4)
+
+
+def test_what_is_on_its_way_and_not_paid_for_in_the_end_does_not_spend_the_budget(
+    server: ImageApi, clock: QuickClock
+) -> None:
+    server.refuse = ("judge",)
+    made = make(generator(server, clock, parallel=2, max_images=1))
+    assert [isinstance(each, Refused) for each in made] == [True, False, True]
 
 
 def test_answers_are_kept_before_they_are_given(server: ImageApi, clock: QuickClock, tmp_path: Path) -> None:

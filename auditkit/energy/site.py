@@ -48,10 +48,10 @@ class Site:
         """
         known = os.environ if intensity is None else {**os.environ, SOURCE_ENV: ""}
         return cls(
-            _span(pue if pue is not None else os.environ.get(PUE_ENV) or None, "PUE", 1.0, 10.0, "--pue 1.2"),
+            _span(pue, PUE_ENV, "PUE", 1.0, 10.0, "--pue 1.2"),
             _span(
-                intensity if intensity is not None else os.environ.get(INTENSITY_ENV) or None,
-                "grid intensity, g CO2e per kWh,", 0.0, 5000.0, "--grid-intensity 350 or 300-420",
+                intensity, INTENSITY_ENV, "grid intensity, g CO2e per kWh,", 0.0, 5000.0,
+                "--grid-intensity 350 or 300-420",
             ),
             source or known.get(SOURCE_ENV, ""),
         )  # fmt: skip
@@ -92,7 +92,14 @@ class Site:
         )
 
 
-def _span(given: str | float | None, what: str, least: float, most: float, example: str) -> Amount | None:
+def _span(
+    given: str | float | None, variable: str, what: str, least: float, most: float, example: str
+) -> Amount | None:
+    where = repr(given)
+    if given is None:
+        given = os.environ.get(variable) or None
+        where = f"${variable}={given}"
+        example = f"{example}; or unset the variable"
     if given is None:
         return None
     try:
@@ -102,6 +109,6 @@ def _span(given: str | float | None, what: str, least: float, most: float, examp
             raise ValueError
     except ValueError:
         raise EnergyError(
-            f"the {what} must be a number or a range from {least:g} to {most:g}", where=repr(given), mend=example
+            f"the {what} must be a number or a range from {least:g} to {most:g}", where=where, mend=example
         ) from None
     return Amount((low + high) / 2, low, high)

@@ -25,6 +25,8 @@ from generators.importing.facts import text
 
 MAX_ANSWER = 40_000_000
 """Bytes of an answer or image: a PNG of 16 megapixels, in base64, takes no more."""
+MAX_WORDS = 100_000
+"""Bytes of a server's words that are looked at: the key is taken out of them before they are cut to a message."""
 MAX_MESSAGE = 300
 """Characters of a server's message that are kept."""
 
@@ -147,8 +149,8 @@ class Client:
             raise Again("an answer without an image", billed=True, broken=True)
         told = {
             "created": answer.get("created") if isinstance(answer.get("created"), int) else None,
-            "revised_prompt": text(item.get("revised_prompt")),
-            "usage": _small(answer.get("usage")),
+            "revised_prompt": text(self._without_key(item.get("revised_prompt"))),
+            "usage": self._without_key(_small(answer.get("usage"))),
             "headers": {name: self.hide(headers[name]) for name in KEPT_HEADERS if name in headers},
         }
         return Answer(content, self._opened(content), told)
@@ -166,7 +168,16 @@ class Client:
         return image
 
     def _start(self, data: bytes) -> str:
-        return repr(self.hide(data[:60].decode("utf-8", "replace"))) if data else "nothing"
+        # Hidden first and cut last, or the cut could leave most of a key.
+        return repr(self.hide(data[:MAX_WORDS].decode("utf-8", "replace"))[:60]) if data else "nothing"
+
+    def _without_key(self, told: Any) -> Any:
+        """JSON data whose texts do not hold the key."""
+        if isinstance(told, str):
+            return self._key.hide(told) if self._key else told
+        if isinstance(told, dict):
+            return {self._without_key(name): self._without_key(each) for name, each in told.items()}
+        return [self._without_key(each) for each in told] if isinstance(told, list) else told
 
     def _download(self, url: str) -> bytes:
         """The image at an address that the API gave; the key does not go there."""
@@ -228,7 +239,7 @@ def _error(data: bytes) -> _Error:
     if isinstance(told, str):
         return _Error(message=told)
     if not isinstance(told, dict):
-        return _Error(message=re.sub(r"<[^>]*>", " ", data[:2000].decode("utf-8", "replace")))
+        return _Error(message=re.sub(r"<[^>]*>", " ", data[:MAX_WORDS].decode("utf-8", "replace")))
     nested = [told[key] for key in ("innererror", "inner_error") if isinstance(told.get(key), dict)]
     inner: dict[str, Any] = nested[0] if nested else {}
 

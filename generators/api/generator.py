@@ -13,11 +13,11 @@ from PIL import Image
 
 from auditkit.errors import GeneratorError
 from auditkit.runs import Refused
-from generators.api.client import Again, Answer, Client
+from generators.api.client import Again, Client
 from generators.api.options import ApiOptions, Endpoint, read_key
 from generators.api.pacing import PATIENCE, Clock, Pace, RealClock, Stopped, backoff
 from generators.api.store import LEDGER, RESPONSES, Ledger, Store, request_key
-from generators.base import GeneratorInfo, Job, Settings
+from generators.base import REMOTE, GeneratorInfo, Job, Settings
 
 if TYPE_CHECKING:
     from auditkit.runs import Run
@@ -63,7 +63,7 @@ class ApiGenerator:
             resolution=max(self.options.sides()),
             defaults=Settings(sampler=nothing, steps=nothing, guidance=nothing),  # not known, and not ours to set
             weights={},
-            device="remote",
+            device=REMOTE,
             dtype="unknown",
             batch_size=self.options.parallel,
             details={"seeded": False, "host": endpoint.host, "sent": sent, "price_per_image": self.options.price},
@@ -156,31 +156,42 @@ class ApiGenerator:
             if stop.is_set():
                 raise Stopped
             began = self._clock.now()
-            name = self._ledger.begin(key)
+            name = self._ledger.begin(key, stop)
             try:
-                answer = self._client.ask(self.model, job.prompt)
+                return self._asked(job, key, name, attempt, began)
             except Again as problem:
                 self._ledger.end(name, billed=problem.billed, status=problem.what[:80])
-                broken = broken + 1 if problem.broken else 0
-                self._wait(problem, job, attempt, broken, stop)
-                continue
-            except GeneratorError as error:
-                self._ledger.end(name, billed=False, status=error.what[:80])
-                raise GeneratorError(error.what, where=f"{error.where}, {_named(job)}", mend=error.mend) from None
-            asked = {
-                "prompt": job.prompt,
-                "seed": job.seed,
-                "host": self.info.details["host"],
-                "sent": self._client.body(self.model, job.prompt),
-                "attempts": attempt,
-                "seconds": round(self._clock.now() - began, 3),
-            }
-            self._store.keep(key, answer, asked)
-            self._ledger.end(
-                name, billed=isinstance(answer, Answer), status="refused" if isinstance(answer, Refused) else "image"
-            )
-            return answer if isinstance(answer, Refused) else answer.image
+                last = problem
+            finally:
+                self._ledger.landed(name)
+            broken = broken + 1 if last.broken else 0
+            self._wait(last, job, attempt, broken, stop)
         raise AssertionError("counting ends with an answer or an error")
+
+    def _asked(self, job: Job, key: str, name: str, attempt: int, began: float) -> Image.Image | Refused:
+        """The image of one request, kept, or the refusal.
+
+        Raises:
+            Again: another attempt may give it.
+            GeneratorError: none will.
+        """
+        try:
+            answer = self._client.ask(self.model, job.prompt)
+        except GeneratorError as error:
+            self._ledger.end(name, billed=False, status=error.what[:80])
+            raise GeneratorError(error.what, where=f"{error.where}, {_named(job)}", mend=error.mend) from None
+        asked = {
+            "prompt": job.prompt,
+            "seed": job.seed,
+            "host": self.info.details["host"],
+            "sent": self._client.body(self.model, job.prompt),
+            "attempts": attempt,
+            "seconds": round(self._clock.now() - began, 3),
+        }
+        self._store.keep(key, answer, asked)
+        refused = isinstance(answer, Refused)
+        self._ledger.end(name, billed=not refused, status="refused" if refused else "image")
+        return answer if isinstance(answer, Refused) else answer.image
 
     def _wait(self, problem: Again, job: Job, attempt: int, broken: int, stop: threading.Event) -> None:
         """Wait for the next attempt, or raise GeneratorError where there is to be none."""

@@ -25,6 +25,7 @@ from auditkit.provenance.containers import media_type
 from auditkit.runs import Refused
 from generators.api.client import Answer
 from generators.api.options import ApiOptions
+from generators.api.pacing import Stopped
 
 RESPONSES = "responses"
 LEDGER = "ledger.jsonl"
@@ -98,7 +99,9 @@ class Ledger:
 
     def __init__(self, options: ApiOptions, file: Path | None = None):
         self._options, self._file = options, file
-        self._lock = threading.Lock()
+        self._lock = threading.Condition()
+        self._flying: set[str] = set()
+        """Our own requests that are on their way."""
         self._open: dict[str, bool] = {}
         """Of each request whether it counts as paid."""
         self._read = 0
@@ -122,21 +125,39 @@ class Ledger:
         with self._lock:
             return len(self._open)
 
-    def begin(self, key: str) -> str:
-        """Note that a request is about to be made; its name in the ledger.
+    def begin(self, key: str, stop: threading.Event) -> str:
+        """Note that a request is about to be made; its name in the ledger. `landed` must follow, whatever happens.
+
+        Where the ceiling would be reached if all that are on their way were paid for, it waits for how they end.
 
         Raises:
             BudgetError: the ceiling is reached. Nothing is noted then.
+            Stopped: nothing more is to be asked.
         """
         name = f"{key[:12]}-{uuid.uuid4().hex[:12]}"
         with self._lock:
-            self._write({"request": name, "key": key, "asked": datetime.now(UTC).isoformat(timespec="seconds")})
+            while self._flying and not self._options.allows(sum(self._open.values())) and not stop.is_set():
+                self._lock.wait()
+            if stop.is_set():
+                raise Stopped
+            self._flying.add(name)
+            try:
+                self._write({"request": name, "key": key, "asked": datetime.now(UTC).isoformat(timespec="seconds")})
+            except BaseException:
+                self._flying.discard(name)
+                raise
         return name
 
     def end(self, name: str, *, billed: bool, status: str) -> None:
         """Note how it ended. A request of which that is never noted counts as paid."""
         with self._lock:
             self._write({"request": name, "billed": billed, "status": status})
+
+    def landed(self, name: str) -> None:
+        """A request is on its way no more, however it ended."""
+        with self._lock:
+            self._flying.discard(name)
+            self._lock.notify_all()
 
     def _write(self, line: dict[str, Any] | None) -> None:
         """Read what others noted, then add a line, under a lock that holds among processes."""

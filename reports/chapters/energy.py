@@ -36,7 +36,7 @@ NOTES = (
 
 
 def chapter(measurements: pd.DataFrame, run: Run) -> Chapter | None:
-    """None where the run was not metered: imported images, or one made before this was kept."""
+    """None where the run was not metered: imported images, those of an API, or one made before this was kept."""
     energy = run.record.get("energy")
     if energy is None:
         return None
