@@ -37,7 +37,12 @@ def fetch(name: str, *, allow_network: bool = False) -> Path:
         folder = Path(snapshot_download(repository, allow_patterns=_SMALL))
         _, components = read_index(folder, FAMILIES)
         revision = folder.name  # the commit, so that nothing changes between the calls
-        there = HfApi().list_repo_files(repository, revision=revision)
+        try:
+            there = HfApi().list_repo_files(repository, revision=revision)
+        except (HfHubHTTPError, OSError):
+            raise
+        except Exception:  # the client's own errors of transport: what is here already may be all that is needed
+            return Path(snapshot_download(repository, local_files_only=True))
         wanted = [file for files in choose_weights(there, components).files.values() for file in files]
         wanted += [file for file in there if any(fnmatch.fnmatch(file, pattern) for pattern in _SMALL)]
         return Path(snapshot_download(repository, revision=revision, allow_patterns=wanted))

@@ -284,7 +284,7 @@ class LatentGenerator:
             )
         side = resolution // family.scale
         if self._device.type == "cpu":
-            settle(pipe)
+            settle(pipe, resolution**2)
         elif getattr(pipe, "vae", None) is not None and resolution >= 512:
             pipe.vae.enable_slicing()  # a batch at once overflows the memory of a GPU
         planted = folder / "planted.toml"

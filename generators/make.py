@@ -144,7 +144,7 @@ def _generate(
         if isinstance(generator, Keeping):
             generator.keep_in(writer.run)
         recorded = writer.run.record["generator"].get("batch_size")
-        making = Making(writer, generator, spec, settings, batch_size or recorded, watermark)
+        making = Making(writer, generator, spec, settings, recorded or batch_size, watermark)
         # What another's machines take cannot be metered from here, and our waiting for them is not the making.
         there = generator.info.device == REMOTE
         watch = metered(writer.run.path, generator.info.device, images=lambda: writer.written, site=site)

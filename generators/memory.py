@@ -9,10 +9,12 @@ if TYPE_CHECKING:
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
-    """Is this the device's memory that ran out? MPS says so in words alone."""
+    """Is this the device's memory that ran out? MPS and the CPU's allocator say so in words alone."""
     import torch
+    from accelerate.utils.memory import should_reduce_batch_size
 
-    return isinstance(error, torch.OutOfMemoryError) or "out of memory" in str(error)
+    named = isinstance(error, torch.OutOfMemoryError) or "out of memory" in str(error)
+    return named or should_reduce_batch_size(error)
 
 
 def slice_work(pipeline: Any, device: torch.device) -> list[str]:

@@ -23,6 +23,7 @@ from generators.cards import CARD
 from generators.families import FAMILIES
 from generators.latent import LatentGenerator
 from generators.load import load_generator
+from generators.memory import is_out_of_memory
 from generators.steady import company
 
 JOBS = [Job("a portrait of a judge", 11), Job("a picture of a pilot", 12), Job("a drawing of an artist", 13)]
@@ -451,3 +452,19 @@ def _memory_for(images: int, generator: LatentGenerator, monkeypatch: pytest.Mon
 
 def _largest_difference(a: object, b: object) -> int:
     return int(np.abs(np.asarray(a, dtype=int) - np.asarray(b, dtype=int)).max())
+
+
+def test_a_cpu_that_cannot_allocate_is_out_of_memory() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**50)
+    assert is_out_of_memory(caught.value)
+    assert not is_out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+
+
+def test_a_large_image_is_decoded_alone_on_a_cpu(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("generators.steady.SMALL", 15 * 15)
+    generator = LatentGenerator(checkpoint, device="cpu")
+    sizes: list[int] = []
+    generator.pipeline.vae.decoder.register_forward_hook(lambda _, given, __: sizes.append(len(given[0])))
+    list(generator.generate(JOBS, DDIM))
+    assert sizes == [1] * 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import pytest
@@ -34,14 +35,16 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_two_processes_make_the_images_that_one_makes(checkpoint: Path, tmp_path: Path) -> None:
     alone = generate(SPEC, out=tmp_path / "a", generator=str(checkpoint), device="cpu")
     steps: list[tuple[int, int]] = []
-    together = generate(
-        SPEC,
-        out=tmp_path / "b",
-        generator=str(checkpoint),
-        device="cpu",
-        processes=2,
-        progress=lambda done, total: steps.append((done, total)),
-    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "1 of 2 processes failed")
+        together = generate(
+            SPEC,
+            out=tmp_path / "b",
+            generator=str(checkpoint),
+            device="cpu",
+            processes=2,
+            progress=lambda done, total: steps.append((done, total)),
+        )
     assert together.id == alone.id
     assert together.images()["id"].tolist() == alone.images()["id"].tolist()
     assert steps[0][0] < steps[-1][0] == 120

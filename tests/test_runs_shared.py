@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import multiprocessing
 import os
 import random
@@ -23,6 +24,7 @@ from PIL import Image
 from auditkit.errors import RunError
 from auditkit.runs import Run, RunWriter, create, open_run, verify
 from auditkit.runs.background import Background
+from auditkit.runs.locks import RunLock
 from tests.conftest import TINY_GENERATOR, TINY_SPEC, plain_image, write_pending
 from tests.run_workers import make_run
 
@@ -226,3 +228,14 @@ def test_an_exception_of_the_maker_leaves_the_shard_to_be_made(tiny_writer: Call
         make()
     with tiny_writer() as again:
         assert len(again.pending()) == 4
+
+
+def test_a_file_system_without_locks_is_one_clear_error(tmp_path, monkeypatch):
+
+    def none(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", none)
+    with pytest.raises(RunError, match="no locks") as caught:
+        RunLock(tmp_path / "run").take_alone(wait=False)
+    assert "local disk" in caught.value.mend

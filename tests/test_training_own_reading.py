@@ -223,3 +223,20 @@ def test_the_benchmarks_folder_is_skewed_within_each_occupation(tmp_path):
         other = "male" if majority == "female" else "female"
         assert counts[occupation, other] == 2
         assert counts[occupation, majority] > 2
+
+
+def test_a_caption_may_hold_any_line_separator_but_a_line_break(tmp_path):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    Image.new("RGB", (64, 64)).save(folder / "a.png")
+    line = json.dumps({"file_name": "a.png", "text": "a judge\u2028at work"}, ensure_ascii=False)
+    (folder / "metadata.jsonl").write_text(line + "\n", encoding="utf-8")
+    assert read(folder).items[0].caption.split() == ["a", "judge", "at", "work"]
+
+
+def test_json_too_deep_to_read_is_an_error_that_names_the_line(tmp_path):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (folder / "metadata.jsonl").write_text('{"text": ' + "[" * 100_000 + "\n", encoding="utf-8")
+    with pytest.raises(TableError, match="not JSON"):
+        read(folder)

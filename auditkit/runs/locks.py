@@ -37,16 +37,12 @@ class RunLock:
     def take_alone(self, *, wait: bool) -> bool:
         """Whether this process holds the run alone now. Another that waits to do so lets go of its share meanwhile."""
         assert self._file is not None
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            return False
-        return True
+        return _flock(self._file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB), self.path)
 
     def share(self) -> None:
         """Hold the run with others; waits for one that begins or merges it."""
         assert self._file is not None
-        fcntl.flock(self._file, fcntl.LOCK_SH)
+        _flock(self._file, fcntl.LOCK_SH, self.path)
 
     @property
     def current(self) -> bool:
@@ -82,9 +78,29 @@ def claim(path: Path, index: int) -> IO[str] | None:
         raise RunError(
             f"the run folder cannot be written: {error.strerror}", where=path, mend="make it writable"
         ) from error
+    taken = False
     try:
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        taken = _flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB, path)
+    finally:
+        if not taken:
+            held.close()
+    return held if taken else None
+
+
+def _flock(file: IO[str], how: int, path: Path) -> bool:
+    """Whether the lock was taken.
+
+    Raises:
+        RunError: the file system has no such locks.
+    """
+    try:
+        fcntl.flock(file, how)
     except BlockingIOError:
-        held.close()
-        return None
-    return held
+        return False
+    except OSError as error:  # NFS and Lustre, as they are often mounted
+        raise RunError(
+            f"the file system has no locks: {error.strerror}",
+            where=path,
+            mend="generate into a folder on a local disk, or mount this one with flock",
+        ) from error
+    return True

@@ -29,7 +29,7 @@ from auditkit.images import encode_png, image_id
 from auditkit.overrides import SETTINGS
 from auditkit.prompts import Prompt, expand, image_seed
 from auditkit.runs.journal import read_journal
-from auditkit.runs.locks import CLAIMS, RunLock, claim
+from auditkit.runs.locks import CLAIMS, LOCK, RunLock, claim
 from auditkit.runs.record import make_record, make_run_id, resolve
 from auditkit.runs.refusals import Refused, merge_refusals, refused_shards, write_refused
 from auditkit.runs.run import Run, open_run
@@ -332,7 +332,8 @@ def create(
         run = open_run(path)
         _check_plan(run, plan)
         writer = RunWriter(run, _shards(spec, run.record["shard_size"], _stages(run.record, spec)), None)
-        if run.complete and not writer.pending():
+        left_over = (path / LOCK).exists() and not (path / "SEAL").is_file()  # killed after the merge, or still in it
+        if run.complete and not writer.pending() and not left_over:
             return writer
         if (path / "SEAL").is_file():
             raise RunError("the run is sealed, and would grow", where=path, mend="delete its SEAL, and seal it again")

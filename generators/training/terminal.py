@@ -48,12 +48,16 @@ class Bar:
             typer.echo(f"{fraction:4.0%}  step {step}  {losses}", err=True)
 
 
-def training_device(name: str) -> str:
-    """The device to train on, checked to be there (GeneratorError); `auto` also turns on CUDA's quicker kernels."""
+def training_device(name: str, *, quick: bool | None = None) -> str:
+    """The device to train on, checked to be there (GeneratorError).
+
+    Args:
+        quick: turn on CUDA's quicker kernels, which round more; by default where `name` is auto.
+    """
     import torch
 
     device = str(pick_device(name)[0])
-    if name == "auto" and device == "cuda":
+    if (name == "auto" if quick is None else quick) and device.startswith("cuda"):
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
         torch.backends.cudnn.benchmark = True
     return device

@@ -78,14 +78,16 @@ def remember(out: Path, choices: Choices, data: str, *, seed: int, batch: int, b
         try:
             before = dict(json.loads(path.read_bytes()))
         except (OSError, ValueError, TypeError):
-            before = {}
+            before = None
+        if not before:
+            raise RunError("The folder holds another kind of training.", where=out, mend="Pass another --out.")
         for name, value in json.loads(json.dumps(now)).items():
             if before.get(name) != value:
-                raise RunError(
-                    f"A training with another '{name}' was begun here.",
-                    where=path,
-                    mend="Go on with what it was begun with, or pass another --out.",
-                )
+                mend = "Go on with what it was begun with, or pass another --out."
+                if name == "batches_a_step":
+                    mend = f"Processes times --accumulate must come to {before.get(name)}; or pass another --out."
+                what = f"A training was begun here with {name} {before.get(name)!r}, and this is {value!r}."
+                raise RunError(what, where=path, mend=mend)
     elif write:
         write_json(path, now)
 

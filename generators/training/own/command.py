@@ -33,6 +33,7 @@ def train_on(data: Path, out: Path, schedule: Schedule, choices: Choices, *, dev
         raise GeneratorError(
             "A new text encoder is trained anyway.", where="--train-text-encoder", mend="Leave it out, or pass --init."
         )
+    asked = device
     together, device = launched(device)
     with Bar("generator") as bar:
         # Bars of several processes would write over one another.
@@ -43,7 +44,7 @@ def train_on(data: Path, out: Path, schedule: Schedule, choices: Choices, *, dev
             out,
             schedule,
             choices,
-            device=training_device(device),
+            device=training_device(device, quick=asked == "auto"),
             together=together,
             progress=show,
             tell=bar.tell if together.main else lambda line: None,

@@ -113,7 +113,7 @@ class OwnDraws:
 
     def batch(self, index: int) -> Drawn:
         """The draws of batch `index`."""
-        draw = np.random.default_rng((self.seed, index)).random(1 + 4 * self.size)
+        draw = np.random.default_rng((self.seed % 2**63, index)).random(1 + 4 * self.size)
         bucket = _pick(self._bucket_ends, draw[:1])[0]
         which, how, whose, drop = draw[1:].reshape(4, self.size)
         rows = self._members[bucket][_pick(self._ends[bucket], which)]

@@ -70,7 +70,7 @@ def encode(
     made, errors, done = [], [], 0
     device, factor = vae.device, vae.config.scaling_factor
     shift = getattr(vae.config, "shift_factor", None) or 0.0
-    every = max(1, len(items) // JUDGED)
+    every = -(-len(items) // JUDGED)
     with torch.inference_mode(), ThreadPoolExecutor(8) as pool:
         for bucket, size in enumerate(sizes):
             rows = np.flatnonzero(buckets == bucket)

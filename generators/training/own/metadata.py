@@ -95,14 +95,14 @@ def _csv_lines(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
 
 
 def _json_lines(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), start=1):
         if not line.strip():
             continue
         try:
             row = json.loads(line)
             if not isinstance(row, dict):
                 raise ValueError("it is not an object")
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             mend = 'Write one JSON object a line: {"file_name": "a.png", "text": "a caption"}'
             raise TableError(f"The line is not JSON: {error}", where=f"{path}, line {number}", mend=mend) from error
         # Lists and objects (boxes, tags) are nothing to group by.

@@ -165,6 +165,6 @@ def _write_tokenizer(captions: Sequence[str], folder: Path) -> None:
 def too_long(start: Start, captions: Sequence[str]) -> int:
     """How many of the captions the text encoder does not read to their end."""
     tokenizer = start.pipeline.tokenizer
-    # A token is at least one character, so that most captions need no tokenizing.
-    close = [text for text in captions if len(text) > start.context - 2]
+    # A token is at least one byte, so that most captions need no tokenizing.
+    close = [text for text in captions if len(text.encode()) > start.context - 2]
     return sum(len(tokenizer(text).input_ids) > start.context for text in close)

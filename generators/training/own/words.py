@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from auditkit.errors import TableError
+from auditkit.prompts import article
 
 BUNDLED = Path(__file__).with_name("words.toml")
 NEUTRAL = ""
@@ -29,7 +30,6 @@ _NOT_DESCRIBED = frozenset(
         "wearing smiling",
     )
 )
-_VOWEL_SOUND = re.compile(r"(?!uni|use|usu|eu|one\b|once)[aeiou]|hour|honest|heir", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -168,4 +168,5 @@ def _cased(word: str, like: str) -> str:
 
 
 def _article(found: re.Match[str], follows: str) -> str:
-    return found[1] + ("n" if _VOWEL_SOUND.match(follows.lstrip()) else "") + found[2]
+    """The indefinite article before what follows now, in the case that it was written in."""
+    return found[1] + article(follows.lstrip())[1:] + found[2]
