@@ -19,6 +19,26 @@ def plain(text: str) -> str:
     return text.replace("`", "")
 
 
+def facts(card: ModelCard | None) -> dict[str, str]:
+    """What the card says in words, title -> text."""
+    if card is None:
+        return {}
+    told = {"Use": card.use, "Data": card.data, "Planted table": card.planted, "Sampling": card.sampling}
+    told |= card.points | {"Limits": " ".join(card.limits), "Licence": card.licence}
+    return {title: plain(text) for title, text in told.items() if text}
+
+
+def notes(one: Known) -> list[str]:
+    """How the card's figures were made, and which there are none of."""
+    if one.card is None:
+        return []
+    found = [one.card.fidelity_command if one.card.fidelity else "Fidelity: not measured."]
+    if one.planted is not None:
+        found.append(one.card.distance_command if one.card.distance else "Distance to the table: not measured.")
+    found += [text for each in one.card.training for text in (each.meter, each.note) if text]
+    return [plain(text) for text in dict.fromkeys(found)]
+
+
 def overview(models: Sequence[Known]) -> Table:
     """One row a model."""
     rows = []

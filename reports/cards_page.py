@@ -10,7 +10,7 @@ from typing import Any
 from auditkit import __version__
 from auditkit.files import write_atomic
 from generators.known import Known
-from reports.cards import overview, plain, tables
+from reports.cards import facts, notes, overview, plain, tables
 from reports.render import page
 from reports.words import plural
 
@@ -50,25 +50,11 @@ def _model(one: Known) -> dict[str, Any]:
     picture = None
     if sheet is not None and sheet.suffix.lower() in MEDIA:
         picture = f"data:{MEDIA[sheet.suffix.lower()]};base64,{base64.b64encode(sheet.read_bytes()).decode()}"
-    facts = {}
-    if card is not None:
-        facts = {"Use": card.use, "Data": card.data, "Planted table": card.planted, "Sampling": card.sampling,
-                 **card.points, "Limits": " ".join(card.limits), "Licence": card.licence}  # fmt: skip
     return {
         "name": one.name,
         "what": plain(card.what) if card else f"A {one.pipeline} without a card.",
         "picture": picture,
-        "facts": {key: plain(value) for key, value in facts.items() if value},
+        "facts": facts(card),
         "tables": tables(one),
-        "notes": _notes(one),
+        "notes": notes(one),
     }
-
-
-def _notes(one: Known) -> list[str]:
-    if one.card is None:
-        return []
-    found = [one.card.fidelity_command if one.card.fidelity else "Fidelity: not measured."]
-    if one.planted is not None:
-        found.append(one.card.distance_command if one.card.distance else "Distance to the table: not measured.")
-    found += [text for each in one.card.training for text in (each.meter, each.note) if text]
-    return [plain(text) for text in dict.fromkeys(found)]

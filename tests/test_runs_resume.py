@@ -193,3 +193,22 @@ def test_a_resumed_run_keeps_its_own_shard_size(tmp_path: Path, tiny_spec: RunSp
         write_pending(writer, shards=2)
     with create(tmp_path, tiny_spec, TINY_GENERATOR, shard_size=10) as writer:
         assert [len(shard.tasks) for shard in writer.pending()] == [6, 6]
+
+
+def test_a_run_killed_while_it_is_tidied_up_is_tidied_up_the_next_time(
+    tmp_path: Path, tiny_spec: RunSpec, tiny_writer: Callable[[], RunWriter], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with tiny_writer() as writer:
+        write_pending(writer)
+        with monkeypatch.context() as patch:
+            patch.setattr("auditkit.runs.writer.shutil.rmtree", killed)
+            with pytest.raises(KeyboardInterrupt):
+                writer.finish()
+    assert (writer.run.path / "shards").is_dir()
+    with tiny_writer() as writer:
+        assert writer.pending() == []
+        run = writer.finish()
+    assert files(run) == files(uninterrupted(tmp_path, tiny_spec))

@@ -175,20 +175,20 @@ def _list_generators(page: Path | None) -> Answer:
 
 
 def _card(one: Any, page: Path | None) -> Answer:
-    from reports.cards import plain, tables
+    from reports.cards import facts, notes, plain, tables
 
     def show() -> None:
         out = output.console()
         card = one.card
         out.print(one.name, style="bold", markup=False)
         out.print(output.visible(plain(card.what)) if card else f"A {one.pipeline} without a card.", markup=False)
-        facts = {"Use": card.use, "Data": card.data, "Sampling": card.sampling, "Limits": " ".join(card.limits),
-                 "Licence": card.licence} if card else {}  # fmt: skip
-        for key, value in facts.items():
-            out.print(f"{key}: {output.visible(plain(value))}", markup=False)
+        for title, text in facts(card).items():
+            out.print(f"{title}: {output.visible(text)}", markup=False)
         for each in tables(one):
             heads = [f">{c}" if n else c for c, n in zip(each.columns, each.numeric, strict=True)]
             out.print(output.table(heads, output.visible(list(each.rows)), title=each.caption))
+        for note in notes(one):
+            out.print(output.visible(note), style="dim", markup=False)
         if one.sheet is not None:
             out.print(f"Samples: {one.sheet}", soft_wrap=True, markup=False)
         if page is not None:

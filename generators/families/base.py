@@ -101,9 +101,9 @@ class Family(ABC):
         ]
         return images
 
-    def checked(self, images: torch.Tensor) -> tuple[torch.Tensor, list[bool]]:
-        """Images as a safety checker leaves them, and which of them it made black."""
-        return images, [False] * len(images)
+    def flagged(self, images: torch.Tensor) -> list[bool]:
+        """Which of the images [n, 3, h, w] the checkpoint's safety checker would make black."""
+        return [False] * len(images)
 
     def noise_dtype(self, text: Text) -> torch.dtype:
         """What the pipeline draws its noise in, for this encoded text."""

@@ -19,16 +19,13 @@ class StableDiffusion(Family):
     def encode(self, text: str | None, *, negative: bool = False) -> Text:
         return {"prompt_embeds": self.pipeline.encode_prompt(text or "", self.pipeline.device, 1, False)[0]}
 
-    def checked(self, images: torch.Tensor) -> tuple[torch.Tensor, list[bool]]:
+    def flagged(self, images: torch.Tensor) -> list[bool]:
         checker = getattr(self.pipeline, "safety_checker", None)
         if checker is None:
-            return super().checked(images)
-        with quiet():
-            _, flagged = self.pipeline.run_safety_checker(images.clone(), images.device, checker.dtype)
-        black = [bool(each) for each in flagged]
-        images = images.clone()
-        images[black] = -1
-        return images, black
+            return super().flagged(images)
+        with quiet():  # it paints what it flags black, and is given a copy for that
+            _, found = self.pipeline.run_safety_checker(images.clone(), images.device, checker.dtype)
+        return [bool(each) for each in found]
 
     def conditions(self, text: Text, n: int) -> dict[str, Any]:
         return {"encoder_hidden_states": text["prompt_embeds"].expand(n, -1, -1)}

@@ -7,7 +7,7 @@ import streamlit as st
 
 from app.dashboard import widgets
 from generators.known import Known, bundled
-from reports.cards import overview, plain, tables
+from reports.cards import facts, notes, overview, plain, tables
 from reports.chapters.base import Table
 
 ALL = "all"
@@ -44,15 +44,10 @@ def _card(one: Known) -> None:
         return
     st.markdown(widgets.plain(plain(card.what)))
     _sheet(one)
-    facts = {"Use": card.use, "Data": card.data, "Sampling": card.sampling, **card.points}
-    facts |= {"Limits": " ".join(card.limits), "Licence": card.licence}
-    widgets.sentences([f"{key}: {plain(text)}" for key, text in facts.items()])
+    widgets.sentences([f"{title}: {text}" for title, text in facts(card).items()])
     for number, each in enumerate(tables(one)):
         _table(each, f"{one.name} {number}")
-    if not card.fidelity:
-        st.caption("Fidelity: not measured.")
-    if one.planted is not None and not card.distance:
-        st.caption("Distance to the planted table: not measured.")
+    widgets.sentences(notes(one))
     widgets.commands(
         "To audit it, and to read this card elsewhere:",
         ["audit", "occupations", "--generator", one.name, "--target", "planted"],
