@@ -160,9 +160,7 @@ def test_an_image_that_a_safety_checker_made_black_is_a_refusal(tmp_path: Path, 
 def test_of_a_batch_only_the_flagged_images_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     generator = LatentGenerator(tiny_sd_checkpoint(tmp_path, checker=False), device="cpu")
     unflagged = list(generator.generate(JOBS, DDIM))
-    monkeypatch.setattr(
-        generator.family, "checked", lambda pixels: (pixels, [place == 1 for place in range(len(pixels))])
-    )
+    monkeypatch.setattr(generator.family, "flagged", lambda pixels: [place == 1 for place in range(len(pixels))])
     with pytest.warns(UserWarning, match="refused 1 of 3 images"):
         first, second, third = generator.generate(JOBS, DDIM)
     assert isinstance(second, Refused)

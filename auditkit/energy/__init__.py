@@ -14,10 +14,11 @@ Nothing here goes to the network, and the only files are those of a run (`energy
 from auditkit.energy.amounts import JOULES_PER_KWH, Amount
 from auditkit.energy.meters import Meter, find_meters
 from auditkit.energy.site import Site
-from auditkit.energy.summary import summarise
+from auditkit.energy.summary import HOW, summarise
 from auditkit.energy.windows import Window, metered, read_windows
 
 __all__ = [
+    "HOW",
     "JOULES_PER_KWH",
     "Amount",
     "Meter",

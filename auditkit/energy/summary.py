@@ -12,6 +12,8 @@ from auditkit.energy.site import BOUNDS, Site
 from auditkit.energy.windows import Reading, Window
 
 PARTS = ("gpu", "cpu", "memory")
+HOW = {"measured": "measured", "estimate": "estimated", "mixed": "partly measured, partly estimated"}
+"""The methods in words."""
 Spell = tuple[float, float, Amount]
 """Start, end and joules of one reading."""
 

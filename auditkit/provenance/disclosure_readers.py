@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from auditkit.energy import JOULES_PER_KWH, Amount
+from auditkit.energy import HOW, JOULES_PER_KWH, Amount
 from auditkit.schemas import SCHEMA_VERSION
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from auditkit.runs import Run
 
 RUN = "run.json"
-HOW = {"measured": "measured", "estimate": "estimated", "mixed": "partly measured, partly estimated"}
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from auditkit.energy import Amount
+from auditkit.energy import HOW, Amount
 from reports.chapters.base import Chapter, Table
 from reports.words import MISSING, listed, plural
 
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 ID, TITLE = "energy", "Energy and carbon"
 PARTS = {"gpu": "GPU", "cpu": "CPU", "memory": "Memory"}
-HOW = {"measured": "measured", "estimate": "estimated", "mixed": "partly measured, partly estimated"}
 LAMP = 10.0
 """Watts of an LED lamp, to picture joules by."""
 UNITS = ((1e-3, "mJ"), (1.0, "J"), (1e3, "kJ"), (1e6, "MJ"), (1e9, "GJ"))
