@@ -6,13 +6,15 @@ import pytest
 import synthetic_run
 
 import auditkit
-from app import api
+from app import api, finding
 from auditkit.errors import PluginError, RunError, SpecError
 
 
 def test_the_facade_gives_the_verbs_of_the_api():
-    for name in ("generate", "import_folder", "score", "measure", "audit", "report", "open_run", "list_runs"):
+    for name in ("generate", "import_folder", "score", "measure", "audit", "report"):
         assert getattr(auditkit, name) is getattr(api, name)
+    for name in ("open_run", "list_runs"):
+        assert getattr(auditkit, name) is getattr(finding, name)
 
 
 def test_options_are_laid_over_the_spec():

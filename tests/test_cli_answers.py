@@ -99,13 +99,13 @@ def test_progress_in_a_log_is_a_line_each_tenth(capsys):
 
 
 def test_a_library_that_prints_does_not_spoil_the_json(monkeypatch, tmp_path):
-    from app import api
+    from app import finding
 
     def chatty(folder: object) -> list[Run]:
         print("loading...", file=sys.stdout)
         return []
 
-    monkeypatch.setattr(api, "list_runs", chatty)
+    monkeypatch.setattr(finding, "list_runs", chatty)
     assert answer("runs", tmp_path) == []
 
 

@@ -10,7 +10,7 @@ import synthetic_run
 from PIL import Image
 from typer.testing import CliRunner, Result
 
-from app import api
+from app import api, finding
 from app.cli import app
 
 
@@ -110,7 +110,7 @@ def test_an_unexpected_error_is_short_and_debug_adds_the_traceback(monkeypatch, 
     def fall_over(*args: object, **kwargs: object) -> None:
         raise ZeroDivisionError("division by zero")
 
-    monkeypatch.setattr(api, "list_runs", fall_over)
+    monkeypatch.setattr(finding, "list_runs", fall_over)
     short, long = run("runs", tmp_path), run("runs", tmp_path, "--debug")
     assert (short.exit_code, long.exit_code) == (1, 1)
     assert "ZeroDivisionError: division by zero" in short.stderr

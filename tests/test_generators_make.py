@@ -75,9 +75,7 @@ def test_what_a_safety_checker_made_black_is_a_refusal_of_the_run_and_no_image(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     checked = LatentGenerator(tiny_sd_checkpoint(tmp_path / "checked", checker=False), name="checked", device="cpu")
-    monkeypatch.setattr(
-        checked.family, "checked", lambda pixels: (pixels, [place == 0 for place in range(len(pixels))])
-    )
+    monkeypatch.setattr(checked.family, "flagged", lambda pixels: [place == 0 for place in range(len(pixels))])
     run = generate(SPEC.model_copy(update={"images_per_prompt": 2}), out=tmp_path, generator=checked, batch_size=3)
     refused = read_refusals(run.path)
     assert [line["code"] for line in refused] == ["safety_checker"] * 2
