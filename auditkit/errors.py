@@ -68,6 +68,10 @@ class BudgetError(GeneratorError):
     """A ceiling of images or money is reached; what was paid for is kept, and the run can go on under a higher one."""
 
 
+class DetectorError(AuditkitError):
+    """A detector, its training data or its weights that are missing, damaged or do not fit together."""
+
+
 class CalibrationError(AuditkitError):
     """A calibration that is missing, or too poor to correct an estimate with."""
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from auditkit.errors import PluginError
 
-GROUPS = ("generators", "scorers", "measures", "watermarks", "mitigations", "detectors")
+GROUPS = ("generators", "scorers", "measures", "watermarks", "mitigations", "detectors", "detector_families")
 
 BUILT_IN = "auditkit-t2i"
 """The distribution that this package comes in; its names win over another distribution's."""
