@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from detectors.examples import Examples
 
 
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
+
+
 class Spectrum:
     """Log power of the luminance by spatial frequency, azimuthally averaged over the central square.
 
@@ -66,7 +69,7 @@ class Spectrum:
         if side < self.min_side:
             return np.full(self.bins, np.nan, np.float32)
         top, left = (height - side) // 2, (width - side) // 2
-        square = image[top : top + side, left : left + side].astype(np.float32) @ np.float32([0.299, 0.587, 0.114])
+        square = image[top : top + side, left : left + side].astype(np.float32) @ LUMA
         window = np.hanning(side).astype(np.float32)
         power = np.abs(np.fft.fft2((square - square.mean()) * window[:, None] * window)) ** 2
         frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(side), np.fft.fftfreq(side), indexing="ij"))
