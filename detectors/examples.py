@@ -45,7 +45,7 @@ class Examples:
     @property
     def labels(self) -> NDArray[np.int8]:
         """[n], 1 for generated."""
-        return (self.table["label"] == "generated").to_numpy(np.int8)
+        return np.asarray(self.table["label"] == "generated", dtype=np.int8)
 
     @property
     def sources(self) -> NDArray[np.object_]:
