@@ -114,6 +114,7 @@ def clip(
     lr: Rate = 1e-3,
     seed: Seed = 0,
     bf16: Bf16 = None,
+    pause: Pause = None,
     device: Device = "auto",
     split: Split = "",
     patch: Annotated[int, typer.Option(help="Pixels a side of a patch; a divisor of 96.")] = 8,
@@ -125,7 +126,7 @@ def clip(
     from generators import corpus as corpora
     from generators.training import clip as trainer
 
-    schedule = _schedule(steps, minutes, batch, lr, seed, bf16, ema=0.998, weight_decay=0.1)
+    schedule = _schedule(steps, minutes, batch, lr, seed, bf16, ema=0.998, weight_decay=0.1, pause=pause)
     with Bar("clip") as bar:
         table = corpora.read(corpus, split=split)
         folder = trainer.train(table, out, schedule, device=training_device(device), patch=patch, progress=bar)
