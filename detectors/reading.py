@@ -85,6 +85,12 @@ def _read(source: Path) -> pd.DataFrame:
     for name in TABLES:
         if (source / name).is_file():
             return _read_table(source / name)
+    if (source / "pairs.json").is_file():
+        raise DetectorError(
+            "the pairs in this folder are unfinished: they have no table yet",
+            where=source,
+            mend="start the same auditkit detector pairs again; it goes on",
+        )
     if (source / "run.json").is_file():
         return _read_run(source)
     if source.is_dir() and any((source / label).is_dir() for label in LABELS):
