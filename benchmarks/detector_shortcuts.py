@@ -96,7 +96,7 @@ def _apart(features: Features, n: int, variant: int = 0, changed: np.ndarray | N
 
 
 def _varied(features: Features, sources: np.ndarray, seed: int) -> Features:
-    """Half of the sources as they are, the others with one of the traps each, whatever their label: clean, not alike."""
+    """Half of the sources as they are, the others with one of the traps each, whatever their label."""
     rng = np.random.default_rng(20_000 + seed)
     names, codes = np.unique(sources.astype(str), return_inverse=True)
     variant = np.where(rng.random(len(names)) < 0.5, 0, rng.integers(1, len(TRAPS) + 1, len(names)))[codes]

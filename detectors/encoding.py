@@ -226,7 +226,7 @@ def check_alike(examples: Examples, *, tolerance: float = 0.05) -> list[Differen
         alone = [float((~own.isin(set(other))).mean()) for own, other in ((real, made), (made, real))]
         if max(alone) > tolerance:
             commonest = [tuple(str(value) for value, _ in Counter(side).most_common(3)) for side in (real, made)]
-            found.append(Difference(str(name), *alone, *commonest))
+            found.append(Difference(str(name), alone[0], alone[1], commonest[0], commonest[1]))
     return found
 
 

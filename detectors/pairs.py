@@ -160,7 +160,10 @@ def _cuts(
     rng = np.random.default_rng(int.from_bytes(hashlib.sha256(f"{seed}|{source}|{row}".encode()).digest()[:8], "big"))
     places = [(top, left) for top in range(0, height - side + 1, grid) for left in range(0, width - side + 1, grid)]
     drawn = rng.permutation(len(places))[:crops]
-    return [_Cut(row, *places[place], side, side, f"{name}-{number}") for number, place in enumerate(drawn)]
+    return [
+        _Cut(row, places[place][0], places[place][1], side, side, f"{name}-{number}")
+        for number, place in enumerate(drawn)
+    ]
 
 
 def _names(autoencoders: Sequence[Reconstructs]) -> list[str]:
