@@ -16,6 +16,7 @@ _VERBS = {
     "app.marks": ("embed_watermark", "detect_watermark", "identify_watermark", "root_watermark", "bench_watermark"),
     "app.finding": ("open_run", "list_runs"),
     "app.looking": ("list_generators", "model_card", "write_cards"),
+    "app.detector_data": ("make_detector_pairs", "make_detector_data_alike", "audit_shortcuts"),
     "app.provenance": ("sign", "sign_folder", "sign_run", "inspect", "scan", "disclose", "make_pki"),
 }  # fmt: skip
 _MODULES = {verb: module for module, verbs in _VERBS.items() for verb in verbs}
