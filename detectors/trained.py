@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from auditkit import registry
 from auditkit.errors import AuditkitError, DetectorError
 from auditkit.files import sha256, write_atomic, write_json
+from auditkit.provenance import detecting
 from detectors.base import Family, Images, Judgement, State
 
 if TYPE_CHECKING:
@@ -196,23 +197,11 @@ def load(name: str | Path, *, device: str = "auto") -> Detector:
 
     Raises:
         DetectorError: the folder is missing or damaged, or its family is not installed or of another version.
-        PluginError: there is no such name.
+        PluginError: the plugin of that name is broken.
     """
     if isinstance(name, Path) or name.startswith("path:") or Path(name).is_dir():
         return from_folder(str(name).removeprefix("path:"), device=device)
-    known = installed()
-    if name not in known:
-        raise DetectorError(
-            f"there is no detector '{name}'",
-            where=name,
-            mend=f"use one of: {', '.join(known) or 'none is installed'}; or path:FOLDER of `auditkit train detector`",
-        )
-    return registry.load("detectors", name)(device=device)  # type: ignore[no-any-return]
-
-
-def installed() -> list[str]:
-    """Names of the registered detectors; nothing is imported."""
-    return [name for name in registry.names("detectors") if name != "path"]
+    return detecting.load(name, device=device)  # type: ignore[no-any-return]
 
 
 def from_folder(folder: str | Path, *, device: str = "auto") -> Detector:

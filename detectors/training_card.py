@@ -22,9 +22,7 @@ LIMITS = (
 
 def warnings(card: Mapping[str, Any]) -> list[str]:
     """Sentences on what weakens the detector, of its card."""
-    found = []
-    if sentence := card.get("shortcuts", {}).get("warning"):
-        found.append(str(sentence))
+    found = [str(each) for each in card.get("shortcuts", {}).get("warnings", [])]
     for each in card.get("thresholds", [])[:1]:
         if each["reals"] < metrics.fewest_reals(each["fpr"]):
             found.append(

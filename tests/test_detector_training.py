@@ -10,12 +10,20 @@ from typing import Any
 import detector_helpers as made
 import numpy as np
 import pytest
+from PIL import Image
 
 from auditkit.errors import DetectorError, ImageError, PluginError
 from detectors import training
 from detectors.examples import Examples
 from detectors.trained import Detector
 from detectors.training import train
+from detectors.training_card import warnings
+
+SHORTCUTS = training._shortcuts
+
+
+def no_shortcuts(*_: object) -> dict[str, Any]:
+    return {"warnings": [], "aligned": False, "kinds": []}
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +33,15 @@ def examples(tmp_path_factory: pytest.TempPathFactory) -> Examples:
 
 @pytest.fixture(scope="module")
 def trained(examples: Examples, tmp_path_factory: pytest.TempPathFactory) -> Detector:
-    return fit(examples, tmp_path_factory.mktemp("out") / "mine")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "_shortcuts", no_shortcuts)
+        return fit(examples, tmp_path_factory.mktemp("out") / "mine")
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the shortcut audit, which takes seconds; one test has it back."""
+    monkeypatch.setattr(training, "_shortcuts", no_shortcuts)
 
 
 def fit(examples: Examples, out: Path, **settings: Any) -> Detector:
@@ -47,8 +63,6 @@ def test_a_second_threshold_needs_reals_enough_for_it(trained: Detector) -> None
 
 
 def test_the_card_warns_of_a_threshold_that_rests_on_few_reals(trained: Detector) -> None:
-    from detectors.training_card import warnings
-
     assert any("rests on 24 real images" in sentence for sentence in warnings(trained.card))
 
 
@@ -76,6 +90,16 @@ def test_held_out_data_of_ones_own_leaves_more_to_train_on(examples: Examples, t
     card = fit(examples, tmp_path / "mine", test=held).card
     assert card["parts"]["test"]["real"] == 15
     assert card["parts"]["train"]["real"] == 90
+
+
+def test_the_card_warns_of_what_else_tells_the_classes_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = made.write(tmp_path / "data", 60)
+    for path in (folder / "real").rglob("*.png"):
+        Image.open(path).resize((52, 52)).save(path)
+    monkeypatch.setattr(training, "_shortcuts", SHORTCUTS)
+    card = fit(made.examples(folder), tmp_path / "mine").card
+    assert any("by size alone" in sentence for sentence in warnings(card))
+    assert {row["kind"] for row in card["shortcuts"]["kinds"]} >= {"size", "format", "metadata"}
 
 
 # --- what is refused ----------------------------------------------------------------------------------------------
