@@ -94,7 +94,7 @@ def test_people_read_what_the_verdicts_mean(trained: Path, uploads: Path) -> Non
     text = run("detect", uploads / "a.png", uploads / "b.png", "--detector", trained).stdout
     assert "no sign" in text
     assert "No sign is no proof of a real picture." in text
-    assert "would be called generated (1%)" in text
+    assert "would be called generated (1%;" in text
 
 
 def test_files_that_are_no_images_are_named_and_the_others_judged(trained: Path, uploads: Path) -> None:

@@ -189,7 +189,8 @@ def _show(table: pd.DataFrame, csv: Path | None) -> None:
         fpr = part["fpr"].iloc[0]
         screen.print(
             f"{output.visible(name)}: {counts}. Of {len(part):,} real images like those that it knows, about "
-            f"{len(part) * fpr:.2g} would be called generated ({100 * fpr:g}%).", soft_wrap=True, markup=False,
+            f"{len(part) * fpr:.2g} would be called generated ({100 * fpr:g}%; its card says how high that may be).",
+            soft_wrap=True, markup=False,
         )  # fmt: skip
     if len(good):
         screen.print(
