@@ -357,7 +357,7 @@ def _card(folder: Path) -> dict[str, Any]:
 
 def _halved(array: np.ndarray) -> np.ndarray:
     """In float16 where that is the same numbers, else as it is."""
-    array = np.ascontiguousarray(array)
+    array = np.asarray(array, order="C")  # np.ascontiguousarray would give a number a dimension
     if array.dtype.kind == "f":
         with np.errstate(over="ignore"):
             half = array.astype(np.float16)

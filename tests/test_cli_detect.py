@@ -166,6 +166,16 @@ def test_training_on_one_class_says_which_is_missing(trained: Path, tmp_path: Pa
     assert not (tmp_path / "no").exists()
 
 
+def test_pairs_are_made_of_real_images_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "_shortcuts", lambda *_: {"warnings": [], "kinds": []})
+    data = made.write(tmp_path / "data", 60, labels=["real"])
+    card = answer("train", "detector", data, "--family", "spectrum", "--reconstruct", "personas", "--out",
+                  tmp_path / "mine", "--device", "cpu")["card"]  # fmt: skip
+    assert card["generators"] == {"personas": 36}
+    assert card["parts"]["test"] == {"real": 12, "generated": 12, "sources": 12}  # a pair stays on one side
+    assert (tmp_path / "mine-pairs" / "table.csv").exists()
+
+
 def test_options_are_json_where_they_are_json() -> None:
     assert parse_options(["steps=20", "inputs=[1]", "kind=a=b", "mix=.5"]) == {
         "steps": 20, "inputs": [1], "kind": "a=b", "mix": ".5",

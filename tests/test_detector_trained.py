@@ -12,7 +12,7 @@ import pytest
 
 from auditkit.errors import DetectorError
 from detectors import training
-from detectors.trained import Detector, load
+from detectors.trained import Detector, _halved, load
 from detectors.training import train
 
 
@@ -116,6 +116,19 @@ def test_the_folder_holds_plain_data_and_no_pickle(trained: Path) -> None:
     card = json.loads((trained / "card.json").read_text())
     assert card["generators"] == {"grid": 96}
     assert "may be as high as" in (trained / "README.md").read_text()
+
+
+def test_tensors_are_halved_only_where_that_is_the_same_numbers_and_keep_their_shape() -> None:
+    halved = _halved(np.array([0.5, -3.0, np.nan], np.float32))
+    assert halved.dtype == np.float16
+    for kept in (
+        np.array([1 / 3], np.float32),
+        np.array([1e6], np.float64),
+        np.array(7, np.int64),
+        np.zeros((0, 3), "i4"),
+    ):
+        assert _halved(kept).dtype == kept.dtype
+        assert _halved(kept).shape == kept.shape
 
 
 def test_weights_that_were_changed_are_refused(copied: Path) -> None:
