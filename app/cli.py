@@ -12,6 +12,7 @@ from app.commands import (
     building,
     consenting,
     dashboard,
+    detecting,
     detector_data,
     disclosing,
     inspecting,
@@ -54,9 +55,8 @@ def auditkit(
 
 
 THEMES = (
-    making, measuring, looking, dashboard, keeping, building, benching, planning, watermarking, signing, inspecting,
-    trusting, banking, consenting, disclosing, transparency, serving,
-    detector_data,
+    making, measuring, looking, dashboard, keeping, building, benching, planning, watermarking, signing,
+    inspecting, detecting, detector_data, trusting, banking, consenting, disclosing, transparency, serving,
 )  # fmt: skip
 for theme in THEMES:
     theme.register(app)

@@ -195,6 +195,7 @@ def inspect(
     schemes: Sequence[str] = (),
     search: bool = True,
     banks: Sequence[str] | None = None,
+    detectors: Sequence[str] | None = None,
 ) -> Inspection:
     """Ask an image where it came from: its manifest, watermarks, hashes, detector and opt-out signals, kept apart.
 
@@ -204,16 +205,18 @@ def inspect(
         store: folder of the manifest store to ask; "" asks none, None the default one if it exists.
         keys: watermark key file; "" reads none, None the default one if it exists.
         banks: hash banks to compare with; None is all that are kept.
+        detectors: names, or path:FOLDER; None asks every one that is installed, () none.
 
     Raises:
         ImageError: the file is missing, empty or unreadable. What is wrong inside it is a verdict.
+        DetectorError: a detector that was named is missing or damaged.
 
     Example:
         inspect("upload.jpg", trust=["anchors.pem"]).c2pa["verdict"]
     """
     from auditkit.provenance.inspection import Inspector
 
-    return Inspector(_settings(trust, as_of, store, keys, schemes, search, banks)).inspect(path)
+    return Inspector(_settings(trust, as_of, store, keys, schemes, search, banks, detectors)).inspect(path)
 
 
 def scan(
@@ -227,20 +230,21 @@ def scan(
     schemes: Sequence[str] = (),
     search: bool = True,
     banks: Sequence[str] | None = None,
+    detectors: Sequence[str] | None = None,
     workers: int = 2,
     progress: bool | Progress = False,
 ) -> Scan:
     """Inspect every file below a folder into a Parquet table; resumable. See `inspect` for the other arguments.
 
     Raises:
-        ProvenanceError, TrustError, KeyFileError.
+        ProvenanceError, TrustError, KeyFileError, DetectorError.
 
     Example:
         scan("uploads/", "verdicts.parquet").errors
     """
     from auditkit.provenance.scanning import scan as run
 
-    settings = _settings(trust, as_of, store, keys, schemes, search, banks)
+    settings = _settings(trust, as_of, store, keys, schemes, search, banks, detectors)
     with progress_bar("scan", progress) as show:
         return run(folder, out, settings=settings, workers=workers, progress=show)
 
@@ -265,12 +269,14 @@ def _settings(
     schemes: Sequence[str],
     search: bool,
     banks: Sequence[str] | None,
+    detectors: Sequence[str] | None,
 ) -> Settings:
     from auditkit.provenance.inspection import Settings
 
     return Settings(
         tuple(str(each) for each in trust), as_of, None if store is None else str(store),
         None if keys is None else str(keys), tuple(schemes), search, None if banks is None else tuple(banks),
+        None if detectors is None else tuple(detectors),
     )  # fmt: skip
 
 

@@ -18,6 +18,7 @@ _VERBS = {
     "app.looking": ("list_generators", "model_card", "write_cards"),
     "app.detector_data": ("make_detector_pairs", "make_detector_data_alike", "audit_shortcuts"),
     "app.provenance": ("sign", "sign_folder", "sign_run", "inspect", "scan", "disclose", "make_pki"),
+    "app.detection": ("train_detector", "detect", "list_detectors", "detector_card"),
 }  # fmt: skip
 _MODULES = {verb: module for module, verbs in _VERBS.items() for verb in verbs}
 

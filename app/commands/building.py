@@ -12,11 +12,11 @@ from typer.core import TyperGroup
 from app import output
 from app.commands.base import Answer, guarded, verb
 
-TRAINING = "generators.training.commands"
+TRAINING = ("generators.training.commands", "app.commands.detector_training")
 
 
 class Training(TyperGroup):
-    """`auditkit train`: its commands live beside the training code, imported when one is asked for."""
+    """`auditkit train`: its commands live beside what they train, imported when one is asked for."""
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
@@ -36,8 +36,8 @@ class Training(TyperGroup):
 
     def _mount(self) -> None:
         if not self._mounted:
-            group = typer.main.get_group(importlib.import_module(TRAINING).app)
-            self.commands.update(group.commands)
+            for module in TRAINING:
+                self.commands.update(typer.main.get_group(importlib.import_module(module).app).commands)
             self._mounted = True
 
 
@@ -72,7 +72,7 @@ def _nothing() -> None:
 
 
 def _train() -> None:
-    """Train the bundled models again, or a generator on your own images."""
+    """Train the bundled models again, or a generator or detector on your own images."""
 
 
 def _there() -> bool:

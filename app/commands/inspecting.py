@@ -33,6 +33,12 @@ BankOption = Annotated[
     list[str], typer.Option("--bank", help="Hash bank to compare with; all that are kept by default.")
 ]
 
+DetectorOption = Annotated[
+    list[str],
+    typer.Option("--detector", help="Detector to ask, or path:FOLDER of one; all that are installed by default."),
+]
+NoDetectorOption = Annotated[bool, typer.Option("--no-detector", help="Ask no detector.")]
+
 COLORS = {
     "trusted": "green", "recovered-exact": "green", "recovered-soft": "green", "valid-untrusted": "yellow",
     "expired": "yellow", "remote-only": "yellow", "no-manifest": "default", "unsupported": "default",
@@ -40,6 +46,7 @@ COLORS = {
 }  # fmt: skip
 
 
+DETECTOR = {"generated": "red", "abstain": "yellow"}
 DEPTH = 12
 """Generations of ingredients that the card shows; the JSON has all."""
 
@@ -66,6 +73,8 @@ def inspect(
     scheme: SchemeOption = [],  # noqa: B006
     search: SearchOption = True,
     bank: BankOption = [],  # noqa: B006
+    detector: DetectorOption = [],  # noqa: B006
+    no_detector: NoDetectorOption = False,
 ) -> Answer:
     """Ask a file where it came from: its C2PA manifest, watermarks, hashes, detector and opt-out signals, kept apart.
 
@@ -73,7 +82,7 @@ def inspect(
     """
     found = provenance.inspect(
         file, trust=trust, as_of=parse_day(as_of), store="" if no_store else store, keys="" if no_watermark else keys,
-        schemes=scheme, search=search, banks=bank or None,
+        schemes=scheme, search=search, banks=bank or None, detectors=() if no_detector else detector or None,
     )  # fmt: skip
     data = found.as_dict()
     return Answer(data, lambda: output.console().print(card(data)))
@@ -91,6 +100,8 @@ def scan(
     scheme: SchemeOption = [],  # noqa: B006
     search: SearchOption = True,
     bank: BankOption = [],  # noqa: B006
+    detector: DetectorOption = [],  # noqa: B006
+    no_detector: NoDetectorOption = False,
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
 ) -> Answer:
     """Inspect every file below a folder into a Parquet table. Interrupted, the same command goes on where it stopped.
@@ -99,8 +110,8 @@ def scan(
     """
     done = provenance.scan(
         folder, out, trust=trust, as_of=parse_day(as_of), store="" if no_store else store,
-        keys="" if no_watermark else keys, schemes=scheme, search=search, banks=bank or None, workers=workers,
-        progress=True,
+        keys="" if no_watermark else keys, schemes=scheme, search=search, banks=bank or None,
+        detectors=() if no_detector else detector or None, workers=workers, progress=True,
     )  # fmt: skip
     from auditkit.provenance.scan_table import read_scan
 
@@ -110,6 +121,7 @@ def scan(
         "table": done.path, "files": len(table), "made": done.made, "kept": done.kept, "errors": done.errors,
         "seconds": round(done.seconds, 3), "c2pa": counts, "watermarks": int((table["watermark"] == "present").sum()),
         "hash_matches": int((table["hash"] == "match").sum()),
+        "detector": {name: int(n) for name, n in table["detector"].value_counts().items()},
     }  # fmt: skip
     return Answer(data, lambda: _show_scan(table, data))
 
@@ -137,7 +149,9 @@ def card(found: dict[str, Any]) -> RenderableType:
     parts += _part("Hash", hashed["verdict"], hashed["sentence"], "yellow" if hashed["matches"] else "default")
     pdq = f", PDQ {hashed['pdq'][:16]}… (quality {hashed['pdq_quality']})" if hashed["pdq"] else ""
     parts.append(Text(f"  sha256 {hashed['sha256'][:16]}…{pdq}", style="dim"))
-    parts += _part("Detector", found["detector"]["verdict"], found["detector"]["sentence"], "default")
+    asked = found["detector"]
+    parts += _part("Detector", asked["verdict"], asked["sentence"], DETECTOR.get(asked["verdict"], "default"))
+    parts += _judgements(asked["judgements"])
     said = found["consent"]["signals"]
     parts += _part("Opt-out", f"{len(said)} signals" if said else "none", found["consent"]["sentence"], "default")
     if found["label"]:
@@ -151,6 +165,24 @@ def _part(name: str, verdict: str, sentence: str, color: str) -> list[Renderable
 
     head = Text.assemble((f"{name:<10}", "bold"), (verdict, f"bold {color}" if color != "default" else "bold"))
     return [head, Text(f"  {sentence}")]
+
+
+def _judgements(rows: list[dict[str, Any]]) -> list[RenderableType]:
+    """What each detector says, a line each."""
+    from rich.text import Text
+
+    def number(name: str, value: float | None) -> str:
+        return "" if value is None else f", {name} {value:.3g}"
+
+    return [
+        Text(
+            f"  {row['detector']}: {row['verdict']}{number('score', row['score'])}"
+            f"{number('threshold', row['threshold'])}{number('p', row['probability'])}"
+            f"{number('unfamiliar', row['unfamiliar'])}",
+            style="dim",
+        )
+        for row in rows
+    ]
 
 
 def _signer(c2pa: dict[str, Any]) -> list[RenderableType]:
@@ -214,4 +246,6 @@ def _show_scan(table: pd.DataFrame, data: dict[str, Any]) -> None:
         f"{data['files']:,} files ({data['made']:,} looked at in {output.duration(data['seconds'])}, {data['kept']:,} "
         "kept)."
     )
+    if asked := ", ".join(f"{n:,} {name}" for name, n in data["detector"].items() if name != "not asked"):
+        screen.print(f"Detectors: {asked}. No sign is no proof of a real picture.")
     screen.print(f"All verdicts: {data['table']}", soft_wrap=True, markup=False)

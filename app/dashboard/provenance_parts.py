@@ -23,7 +23,7 @@ A_TABLE = 200
 """Rows of a scan that are shown at once."""
 ROW = {
     "file": "file", "c2pa": "C2PA", "signer": "signer", "watermark": "watermark", "hash": "hash", "hash_bank": "bank",
-    "error": "error",
+    "detector": "detector", "error": "error",
 }  # fmt: skip
 
 
@@ -152,7 +152,7 @@ def _verdicts(counts: dict[str, int]) -> list[str]:
 
 
 def _filtered(table: pd.DataFrame) -> pd.DataFrame:
-    first, second, third, fourth = st.columns(4)
+    first, second, third, fourth, fifth = st.columns(5)
     counts = {str(name): int(n) for name, n in table["c2pa"].value_counts().items()}
     verdicts = [EVERY, *(name for name in _verdicts(counts) if name)]
     verdict = first.selectbox("C2PA", verdicts, key="c2pa", bind="query-params")
@@ -162,10 +162,13 @@ def _filtered(table: pd.DataFrame) -> pd.DataFrame:
     hashed = third.selectbox(
         "Hash", [EVERY, *sorted(filter(None, table["hash"].unique()))], key="hash", bind="query-params"
     )
-    state_of = fourth.selectbox("Reading", [EVERY, "read", ERROR], key="read", bind="query-params")
+    asked = fourth.selectbox(
+        "Detector", [EVERY, *sorted(filter(None, table["detector"].unique()))], key="detector", bind="query-params"
+    )
+    state_of = fifth.selectbox("Reading", [EVERY, "read", ERROR], key="read", bind="query-params")
     text = st.text_input("Name contains", key="name", bind="query-params")
     chosen = pd.Series(True, index=table.index)
-    for column, value in (("c2pa", verdict), ("watermark", mark), ("hash", hashed)):
+    for column, value in (("c2pa", verdict), ("watermark", mark), ("hash", hashed), ("detector", asked)):
         if value != EVERY:
             chosen &= table[column] == value
     if state_of != EVERY:

@@ -13,9 +13,11 @@ import streamlit as st
 from app.dashboard import state
 from app.dashboard.verdict_card import checked
 from auditkit.errors import ProvenanceError
-from auditkit.provenance.scan_table import COLUMNS
+from auditkit.provenance.scan_table import ADDED, COLUMNS
 
 MARK = b"auditkit_scan"
+LEFT_OUT = ("details", *ADDED)
+"""The whole answers, which are most of a table, and what older tables lack."""
 """In the metadata of a scan's table, and of no other."""
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -79,13 +81,12 @@ def _is_scan(path: Path) -> bool:
 def _load(path: Path, stamp: int) -> pd.DataFrame:
     mend = "scan again: auditkit scan FOLDER --out FILE"
     try:
-        # Without the whole answers, which are most of the table.
-        table = pd.read_parquet(path, columns=[name for name in COLUMNS if name != "details"])
-        table = table.astype({name: kind for name, kind in COLUMNS.items() if name != "details"})
+        table = pd.read_parquet(path, columns=[name for name in COLUMNS if name not in LEFT_OUT])
+        table = table.astype({name: kind for name, kind in COLUMNS.items() if name not in LEFT_OUT})
     except Exception as error:  # whatever a damaged file makes the reader raise
         raise ProvenanceError(f"the table cannot be read: {type(error).__name__}", where=path, mend=mend) from None
     if not table["file"].is_unique:
         raise ProvenanceError("the table names a file twice", where=path, mend=mend)
-    for name in ("c2pa", "error", "watermark", "hash", "signer", "sentence"):
+    for name in ("c2pa", "error", "watermark", "hash", "detector", "signer", "sentence"):
         table[name] = table[name].fillna("").astype(str)
     return table

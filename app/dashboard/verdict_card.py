@@ -150,7 +150,7 @@ def draw(found: dict[str, Any], key: str) -> None:
         _hash(found["hash"])
     left, right = st.columns(2)
     with left.container(border=True):
-        _head("Detector", found["detector"]["verdict"].capitalize(), found["detector"]["sentence"])
+        _detector(found["detector"])
     with right.container(border=True):
         _consent(found["consent"], found.get("label"))
     name = clean(found["file"], longest=80).rsplit("/", 1)[-1] or "file"
@@ -284,6 +284,16 @@ def _hash(part: dict[str, Any]) -> None:
             columns = ["bank", "kind", "hash_type", "label", "distance", "form", "exact"]
             told = [{name: _cell(row.get(name)) for name in columns} for row in part["matches"][:100]]
             st.dataframe(pd.DataFrame(told), hide_index=True, alt="Entries of hash banks that are near")
+
+
+def _detector(part: dict[str, Any]) -> None:
+    _head("Detector", part["verdict"].capitalize(), part["sentence"])
+    rows = part.get("judgements") or []  # an earlier version kept none
+    if rows:
+        with st.expander(f"Evidence: {words.plural(len(rows), 'verdict')}"):
+            columns = ["detector", "verdict", "score", "threshold", "fpr", "probability", "unfamiliar", "why"]
+            told = [{name: _cell(_mapping(row).get(name)) for name in columns} for row in rows[:100]]
+            st.dataframe(pd.DataFrame(told), hide_index=True, alt="What each detector says")
 
 
 def _consent(part: dict[str, Any], label: Mapping[str, Any] | None) -> None:

@@ -20,10 +20,10 @@ from auditkit.images import open_image
 from auditkit.provenance import dating, trust
 from auditkit.provenance.banks import Bank
 from auditkit.provenance.containers import SIDECAR, find, media_type
+from auditkit.provenance.detecting import Detectors
 from auditkit.provenance.inspection_parts import (
     c2pa_part,
     consent_part,
-    detector_part,
     hash_sentence,
     mark_sentence,
     plain,
@@ -58,6 +58,7 @@ class Settings:
         schemes: watermark schemes; () is every scheme in the pixels.
         search: look for rotated, scaled and cropped marks too.
         banks: names or files of hash banks; None is all that are kept.
+        detectors: names of detectors, or path:FOLDER; None is every one that is installed, () asks none.
         fpr: false positive rate of an image for watermarks, over all schemes and keys.
     """
 
@@ -68,6 +69,7 @@ class Settings:
     schemes: tuple[str, ...] = ()
     search: bool = True
     banks: tuple[str, ...] | None = None
+    detectors: tuple[str, ...] | None = None
     fpr: float = 1e-6
 
 
@@ -99,14 +101,15 @@ class Inspector:
     def __init__(self, settings: Settings | None = None):
         """
         Raises:
-            TrustError, KeyFileError, ProvenanceError, PluginError: something that was named is missing or damaged.
+            TrustError, KeyFileError, ProvenanceError, DetectorError, PluginError: something that was named is missing
+                or damaged.
         """
         self.settings = settings or Settings()
         self.anchors = trust.anchors(as_of=self.settings.as_of, files=self.settings.trust)
         self.store = _store(self.settings.store)
         self.ring = _ring(self.settings.keys)
         self.banks = _banks(self.settings.banks)
-        self._detector = detector_part()
+        self.detectors = Detectors(self.settings.detectors)
 
     def inspect(self, path: str | Path) -> Inspection:
         """Everything that is said of a file.
@@ -152,7 +155,7 @@ class Inspector:
             part,
             watermark,
             hash_part,
-            self._detector,
+            self.detectors.part(picture.open),
             consent_part(data, stated),
             _label(data),
         )

@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from auditkit import registry
 from auditkit.errors import ImageError, ProvenanceError
 from auditkit.provenance import consent
 from auditkit.provenance.codes import TAMPERING, kind
@@ -94,18 +93,6 @@ def consent_part(data: bytes, stated: list[dict[str, Any]]) -> dict[str, Any]:
         else "The file carries no opt-out signal. That is not consent."
     )
     return {"signals": [dataclasses.asdict(each) for each in signals], "uses": uses, "sentence": text}
-
-
-def detector_part() -> dict[str, Any]:
-    """What a synthetic-image detector says; none is installed with this version."""
-    installed = registry.names("detectors")
-    return {
-        "verdict": "not asked",
-        "sentence": "No detector was asked."
-        if installed
-        else "No detector is installed. Nothing is said about whether the image was generated.",
-        "installed": installed,
-    }
 
 
 def mark_sentence(name: str, present: Sequence[dict[str, Any]], tried: int) -> str:

@@ -16,10 +16,14 @@ COLUMNS = {
     "c2pa": "string", "signer": "string", "codes": "string", "generated": "boolean", "sentence": "string",
     "watermark": "string", "watermark_scheme": "string", "watermark_payload": "string", "watermark_p": "float64",
     "pdq": "string", "hash": "string", "hash_bank": "string", "hash_distance": "Int64", "consent": "string",
-    "detector": "string", "ms": "float64", "error": "string", "details": "string",
+    "detector": "string", "detector_name": "string", "ms": "float64", "error": "string", "details": "string",
 }  # fmt: skip
 """Columns of the table of verdicts; `modified_ns` is of the file or of the manifest beside it, whichever is later;
 `details` is the whole answer of `inspect` as JSON."""
+
+
+ADDED = ("detector_name",)
+"""Columns that tables of earlier versions lack."""
 
 
 def read_scan(path: str | Path) -> pd.DataFrame:
@@ -36,6 +40,7 @@ def read_scan(path: str | Path) -> pd.DataFrame:
         raise ProvenanceError("there is no such table", where=path, mend="auditkit scan FOLDER --out FILE") from None
     except Exception as error:  # whatever a damaged file makes the reader raise
         raise ProvenanceError(f"the table is damaged: {error}", where=path, mend="scan again") from None
+    table = table.reindex(columns=[*table, *(name for name in ADDED if name not in table)])
     missing = [name for name in COLUMNS if name not in table]
     if missing:
         raise ProvenanceError(

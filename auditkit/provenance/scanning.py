@@ -280,9 +280,15 @@ def _row(found: dict[str, Any]) -> dict[str, Any]:
         "hash_distance": match.get("distance"),
         "consent": found["consent"]["sentence"],
         "detector": found["detector"]["verdict"],
+        "detector_name": _speaker(found["detector"]),
         # Escaped, since a label in a stranger's metadata may hold what is no Unicode text.
         "details": json.dumps(found, ensure_ascii=True, default=str),
     }
+
+
+def _speaker(part: dict[str, Any]) -> str | None:
+    """The detectors whose verdict is the part's, by name."""
+    return ", ".join(row["detector"] for row in part["judgements"] if row["verdict"] == part["verdict"]) or None
 
 
 def _stat_row(folder: Path, path: Path) -> dict[str, Any]:
@@ -299,7 +305,7 @@ def _stat_row(folder: Path, path: Path) -> dict[str, Any]:
 
 
 def _identity(folder: Path, looking: Inspector) -> str:
-    """What makes a row stale: the settings, and what lies behind their names (anchors, keys, banks, store)."""
+    """What makes a row stale: the settings, and what lies behind their names (anchors, keys, banks, store, weights)."""
     from auditkit import __version__
 
     store = looking.store
@@ -308,6 +314,7 @@ def _identity(folder: Path, looking: Inspector) -> str:
         "folder": os.path.realpath(folder),
         "keys": [] if looking.ring is None else [[each.key.id, str(each.registered)] for each in looking.ring.entries],
         "banks": [[str(bank.path), sha256_file(bank.path)] for bank in looking.banks],
+        "detectors": looking.detectors.identity(),
         "store": None if store is None else [len(store), *(row["label"] for row in store.rows(limit=1))],
     }  # fmt: skip
     return sha256(json.dumps(told, sort_keys=True, default=str).encode())

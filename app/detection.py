@@ -1,0 +1,298 @@
+"""The Python verbs of detectors; `auditkit train detector`, `detect` and `detectors` mirror them.
+
+Example:
+    import auditkit as ak
+    ak.train_detector("data/", family="spectrum", out="detectors/mine")
+    ak.detect("uploads/", detectors=["path:detectors/mine"])
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from app.output import Progress, progress_bar
+from auditkit.errors import AuditkitError, DetectorError, ImageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+    from detectors.examples import Examples
+    from detectors.trained import Detector
+
+Telling = Callable[[float, str], None]
+"""Called with the fraction done, in 0..1, and a line for people."""
+
+COLUMNS = ("file", "detector", "verdict", "score", "probability", "threshold", "fpr", "unfamiliar", "why", "error")
+VERDICTS = ("generated", "no sign", "abstain", "not applicable")
+BATCH = 16
+MOST_PIXELS = 16_000_000
+"""Of the images that are judged at once: large ones come alone."""
+
+
+def train_detector(
+    *data: str | Path,
+    family: str = "cnn",
+    out: str | Path,
+    test: Sequence[str | Path] = (),
+    reconstruct: Sequence[str] = (),
+    crop: int | None = None,
+    crops: int = 1,
+    skip_bad: bool = False,
+    device: str = "auto",
+    progress: bool | Telling = False,
+    **settings: Any,
+) -> Detector:
+    """Train a detector on real and generated images and write it into a new folder.
+
+    Args:
+        data: folders (real/<origin>/, generated/<generator>/), tables or runs; see docs/detectors_data.md.
+        family: `auditkit plugins` lists them as detector_families.
+        out: the folder to write.
+        test: held-out data to report on; by default a part of `data`.
+        reconstruct: autoencoders, by a bundled generator's name or a folder. The real images are reconstructed through
+            each, encoded alike, and these pairs are what the detector learns from, beside the generated images of
+            `data`. They are kept in a folder beside `out`, whose name ends in -pairs.
+        crop, crops: pixels a side of each pair, and pairs of each real image; see `detectors.pairs.make_pairs`.
+        skip_bad: leave out files that are no images, and count them.
+        settings: options, name, seed, fpr, minutes, adversarial, calibration, shares, duplicates, near; see
+            `detectors.training.train`.
+
+    Raises:
+        DetectorError, PluginError, ImageError.
+
+    Example:
+        train_detector("data/", family="spectrum", out="detectors/mine").card["test"]
+    """
+    from detectors.reading import read_examples
+    from detectors.trained import check_new
+    from detectors.training import train
+
+    out = check_new(out)
+    if reconstruct:
+        examples = _with_pairs(
+            data, reconstruct, out.with_name(f"{out.name}-pairs"), crop=crop, crops=crops, skip_bad=skip_bad,
+            device=device, progress=bool(progress),
+        )  # fmt: skip
+    else:
+        examples = read_examples(*data, skip_bad=skip_bad)
+    held = read_examples(*test, skip_bad=skip_bad) if test else None
+    with _telling("train", progress) as tell:
+        return train(examples, family=family, out=out, test=held, device=device, progress=tell, **settings)
+
+
+def detect(
+    *targets: str | Path,
+    detectors: Sequence[str | Path | Detector] = (),
+    fpr: float | None = None,
+    device: str = "auto",
+    but: str | Path | None = None,
+    progress: bool | Progress = False,
+) -> pd.DataFrame:
+    """Ask detectors whether images are generated: a row an image and detector.
+
+    Args:
+        targets: image files, and folders, every file below which is looked at.
+        detectors: names, `path:FOLDER` or loaded ones; () is every one that is installed.
+        fpr: false positive rate to judge at, one that the detectors froze a threshold at; by default their first.
+        but: a file to leave out, that the answer is written to.
+
+    Returns:
+        file, detector, verdict ('generated', 'no sign', 'abstain' or 'not applicable'; '' where `error` says why the
+        file could not be read), score, probability, threshold, fpr, unfamiliar, why, error. 'no sign' does not say that
+        an image is real.
+
+    Raises:
+        DetectorError: no detector is installed or named, one is damaged, or has no threshold at `fpr`. ImageError: a
+        target does not exist, or a folder holds no file.
+
+    Example:
+        detect("uploads/", detectors=["path:detectors/mine"])
+    """
+    import pandas as pd
+
+    files = [each for target in targets for each in _files(Path(target), None if but is None else Path(but))]
+    asked = load_detectors(detectors, device=device)
+    for one in asked:
+        one.threshold(fpr)
+    rows: list[dict[str, Any]] = []
+    with progress_bar("detect", progress) as show:
+        for batch in _batches(files, rows):
+            names, images = [name for name, _ in batch], [image for _, image in batch]
+            for one in asked:
+                told = one.judge(images, fpr=fpr)
+                rows += [_row(name, said) for name, said in zip(names, told, strict=True)]
+            if show is not None:
+                show(len({row["file"] for row in rows}), len(files))
+    order = {name: place for place, (name, _) in enumerate(files)}
+    rows.sort(key=lambda row: order[row["file"]])  # stable: detectors stay in order
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def load_detectors(named: Sequence[str | Path | Detector], *, device: str = "auto") -> list[Detector]:
+    """The detectors that are named, or every one that is installed.
+
+    Raises:
+        DetectorError: there is none, two have one name, or one is missing or damaged.
+    """
+    from auditkit.provenance.detecting import installed
+    from detectors.trained import load
+
+    wanted = list(named) or list(installed())
+    if not wanted:
+        raise DetectorError(
+            "no detector is installed, and none is named",
+            where="--detector",
+            mend="train one: auditkit train detector DATA --out FOLDER; then --detector path:FOLDER",
+        )
+    found = [load(each, device=device) if isinstance(each, str | Path) else each for each in wanted]
+    names = [each.name for each in found]
+    for name in names:
+        if names.count(name) > 1:
+            raise DetectorError(f"two detectors are called '{name}'", where="--detector", mend="name each once")
+    return found
+
+
+def list_detectors() -> list[dict[str, Any]]:
+    """What each installed detector is, knows and reached; one that cannot be loaded is listed with its error."""
+    from auditkit.provenance.detecting import installed
+
+    rows = []
+    for name in installed():
+        try:
+            rows.append({"name": name, **summary(detector_card(name)), "error": ""})
+        except AuditkitError as error:
+            rows.append({"name": name, **summary({}), "error": error.what})
+    return rows
+
+
+def detector_card(name: str | Path) -> dict[str, Any]:
+    """The card of a detector: how it was trained, what it reached on held-out data, its warnings.
+
+    Args:
+        name: a registered name, `path:FOLDER` or a folder.
+
+    Raises:
+        DetectorError: it is missing or damaged.
+    """
+    from detectors.trained import load
+    from detectors.training_card import warnings
+
+    found = load(name, device="cpu")
+    return {
+        **found.card, "name": found.name, "sha256": found.sha256, "knows": list(found.knows),
+        "thresholds": [vars(each) for each in found.thresholds], "warnings": warnings(found.card),
+    }  # fmt: skip
+
+
+def summary(card: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a card, what a list shows: family, generators known, AUROC on held-out sources, warnings."""
+    tested = card.get("test", {}).get("overall", [])
+    area = next((row["estimate"] for row in tested if row["metric"] == "auroc"), None)
+    return {
+        "family": card.get("family", {}).get("name"),
+        "knows": card.get("knows", []),
+        "auroc": area,
+        "fpr": [each["fpr"] for each in card.get("thresholds", [])],
+        "warnings": card.get("warnings", []),
+    }
+
+
+def _row(name: str, said: Any) -> dict[str, Any]:
+    return {"file": name, **{key: getattr(said, key) for key in COLUMNS[1:-1]}, "error": ""}
+
+
+def _files(target: Path, but: Path | None) -> list[tuple[str, Path | str]]:
+    """(name, path) of each file, or (name, why it is not to be opened)."""
+    from auditkit.provenance.inspection import printable
+    from auditkit.provenance.scanning import listed
+
+    if not target.exists():
+        raise ImageError("the file does not exist", where=target, mend="check the path")
+    if not target.is_dir():
+        return [(printable(target), target)]
+    found = [
+        (printable(target / path), problem or target / path) for path, problem in listed(target, but=but or Path(""))
+    ]
+    if not found:
+        raise ImageError("the folder holds no file", where=target, mend="check the path")
+    return found
+
+
+def _batches(
+    files: Sequence[tuple[str, Path | str]], bad: list[dict[str, Any]]
+) -> Iterator[list[tuple[str, np.ndarray]]]:
+    """Opened images, few enough at once; a file that does not open becomes a row of `bad`."""
+    import numpy as np
+
+    from auditkit.images import open_image
+
+    batch: list[tuple[str, np.ndarray]] = []
+    pixels = 0
+    for name, path in files:
+        try:
+            if isinstance(path, str):
+                raise ImageError(path)
+            image = np.asarray(open_image(path))
+        except ImageError as error:
+            bad.append(dict.fromkeys(COLUMNS, float("nan")) | dict.fromkeys(("detector", "verdict", "why"), "")
+                       | {"file": name, "error": error.what})  # fmt: skip
+            continue
+        size = image.shape[0] * image.shape[1]
+        if batch and (len(batch) == BATCH or pixels + size > MOST_PIXELS):
+            yield batch
+            batch, pixels = [], 0
+        batch.append((name, image))
+        pixels += size
+    if batch:
+        yield batch
+
+
+@contextlib.contextmanager
+def _telling(stage: str, progress: bool | Telling) -> Iterator[Telling | None]:
+    """Progress as a fraction and a line, on a bar that counts in percent."""
+    if callable(progress):
+        yield progress
+        return
+    with progress_bar(stage, progress) as show:
+        yield None if show is None else lambda fraction, line: show(round(100 * fraction), 100)
+
+
+def _with_pairs(
+    data: Sequence[str | Path],
+    autoencoders: Sequence[str],
+    folder: Path,
+    *,
+    crop: int | None,
+    crops: int,
+    skip_bad: bool,
+    device: str,
+    progress: bool | Progress,
+) -> Examples:
+    """Aligned pairs of the real images of `data`, with its generated images beside them."""
+    import pandas as pd
+
+    from detectors.autoencoders import load_autoencoder
+    from detectors.examples import Examples
+    from detectors.pairs import make_pairs
+    from detectors.reading import read_examples
+    from detectors.trained import pick_device
+
+    examples = read_examples(*data, skip_bad=skip_bad, both=False)
+    on = pick_device(device)
+    loaded = [load_autoencoder(_autoencoder(name), device=on) for name in autoencoders]
+    with progress_bar("pairs", progress) as show:
+        made = make_pairs(examples.where(examples.labels == 0), loaded, folder, crop=crop, crops=crops, progress=show)
+    generated = examples.where(examples.labels == 1)
+    return Examples(pd.concat([made.table, generated.table], ignore_index=True))
+
+
+def _autoencoder(name: str) -> str:
+    """The folder of an autoencoder: that of a bundled generator by its name, else `name` as it is."""
+    from generators.bundled import FOLDER
+
+    inside = FOLDER / name / "vae"
+    return str(FOLDER / name) if "/" not in name and inside.is_dir() else name
