@@ -12,6 +12,7 @@ from app.commands import (
     building,
     consenting,
     dashboard,
+    detector_attacks,
     disclosing,
     inspecting,
     keeping,
@@ -55,6 +56,7 @@ def auditkit(
 THEMES = (
     making, measuring, looking, dashboard, keeping, building, benching, planning, watermarking, signing, inspecting,
     trusting, banking, consenting, disclosing, transparency, serving,
+    detector_attacks,
 )  # fmt: skip
 for theme in THEMES:
     theme.register(app)

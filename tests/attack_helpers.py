@@ -1,65 +1,36 @@
-"""A small detector to attack: it learned to tell a checkerboard's trace in noise, in a second."""
+"""A small detector to attack, and images for it: those of the benchmark."""
 
 from __future__ import annotations
 
-from functools import lru_cache
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from benchmarks.detector_attacks import images, network
+
 SIDE = 16
 
 
-def images(n: int, generated: bool, *, seed: int = 0, side: int = SIDE) -> list[np.ndarray]:
-    """Smooth images uint8 [side, side, 3]; generated ones carry a faint checkerboard."""
-    rng = np.random.default_rng([seed, generated])
-    y, x = np.mgrid[:side, :side] / side
-    out = []
-    for _ in range(n):
-        a, b, phase = rng.normal(size=(3, 3))
-        plain = 128 + 50 * np.sin(np.multiply.outer(x, a) * 3 + np.multiply.outer(y, b) * 3 + phase)
-        plain = plain + rng.normal(0, 4, plain.shape)
-        if generated:
-            plain = plain + 6 * ((np.indices((side, side)).sum(0) % 2) * 2 - 1)[..., None]
-        out.append(np.clip(np.rint(plain), 0, 255).astype(np.uint8))
-    return out
-
-
-def data(n: int = 24, *, seed: int = 1) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
-    """n of each class, labels [2n], sources [2n], each image its own."""
-    both = images(n, False, seed=seed) + images(n, True, seed=seed)
+def data(n: int = 12, *, seed: int = 1, side: int = SIDE) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
+    """n real, then n generated images, their labels [2n] and sources [2n], each image its own."""
+    both = [*images(n, False, seed=seed, side=side), *images(n, True, seed=seed, side=side)]
     return both, np.repeat([0, 1], n), np.array([f"source {k}" for k in range(2 * n)])
 
 
-@lru_cache(maxsize=1)
-def network() -> Any:
-    """A trained CNN with one logit, in eval mode; at logit 0 it is right about nearly all images of `data`."""
-    import torch
-    from torch import nn
-
-    from detectors.attacks.base import tensor
-
-    with torch.random.fork_rng(), torch.enable_grad():
-        torch.manual_seed(0)
-        net = nn.Sequential(
-            nn.Conv2d(3, 12, 3, padding=1), nn.ReLU(), nn.Conv2d(12, 12, 3, stride=2, padding=1), nn.ReLU(),
-            nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(12, 1), nn.Flatten(0),
-        )  # fmt: skip
-        both, labels, _ = data(64, seed=0)
-        x, y = tensor(np.stack(both)), torch.from_numpy(labels).float()
-        optimiser = torch.optim.Adam(net.parameters(), 1e-2)
-        for _ in range(120):
-            optimiser.zero_grad()
-            nn.functional.binary_cross_entropy_with_logits(net(x), y).backward()
-            optimiser.step()
-    return net.eval().requires_grad_(False)
-
-
-def scores(some: Any) -> np.ndarray:
-    """What the network gives for images uint8 [h, w, 3], float64 [n]."""
+def scores(some: Sequence[np.ndarray]) -> np.ndarray:
+    """What the network gives for images uint8 [h, w, 3] of any size, float64 [n]."""
     import torch
 
     from detectors.attacks.base import tensor
 
     with torch.no_grad():
         return np.array([float(network()(tensor(image[None]))[0]) for image in some], np.float64)
+
+
+def problem(n: int = 8, *, direction: Any = "evasion", norm: Any = "linf", eps: float = 4 / 255, seed: int = 0) -> Any:
+    """n images of the class that the direction attacks, at threshold 0."""
+    from detectors.attacks.base import problem as made
+
+    some = images(n, direction == "evasion", seed=1, side=SIDE)
+    return made(network(), some, direction=direction, threshold=0.0, norm=norm, eps=eps, seed=seed)
