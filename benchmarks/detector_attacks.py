@@ -26,11 +26,11 @@ from detectors.attacks.suite import Digital, Method
 if TYPE_CHECKING:
     from torch import Tensor
 
-SIDE = 32
+SIDE = 16
 CASES: tuple[tuple[Method, Norm, float], ...] = (
-    ("pgd", "linf", 1.5 / 255), ("pgd", "linf", 3 / 255), ("pgd", "l2", 0.3), ("pgd", "l2", 0.6),
-    ("apgd", "linf", 1.5 / 255), ("apgd", "linf", 3 / 255), ("apgd", "l2", 0.3), ("apgd", "l2", 0.6),
-    ("square", "linf", 12 / 255), ("square", "linf", 16 / 255), ("square", "l2", 4.0),
+    ("pgd", "linf", 1.5 / 255), ("pgd", "linf", 3 / 255), ("pgd", "l2", 0.15), ("pgd", "l2", 0.3),
+    ("apgd", "linf", 1.5 / 255), ("apgd", "linf", 3 / 255), ("apgd", "l2", 0.15), ("apgd", "l2", 0.3),
+    ("square", "linf", 8 / 255), ("square", "linf", 12 / 255), ("square", "l2", 1.0),
 )  # fmt: skip
 AVERAGED = ("ours", "ours_saved", "theirs", "theirs_saved", "seconds", "their_seconds")
 STEPS, APGD_STEPS, AT_ONCE = 20, 50, 128

@@ -130,7 +130,7 @@ def _show(report: detector_attacks.AttackReport) -> None:
             "source]; unsaved: before rounding. PSNR in dB, mean. –: too little to say, or sizes changed."
         )
     if len(report.evasion):
-        rows = [
+        costs = [
             (
                 row["direction"], MEASURES[row["measure"]],
                 _cost(row), f"{row['fooled']} of {row['n_images']}", row["wrong_already"],
@@ -138,14 +138,16 @@ def _show(report: detector_attacks.AttackReport) -> None:
             for row in report.evasion.to_dict("records")
         ]  # fmt: skip
         title = "Distortion at which half of the images are fooled"
-        screen.print(output.table(["direction", "measure", ">half at", ">fooled", ">wrong already"], rows, title=title))
+        screen.print(
+            output.table(["direction", "measure", ">half at", ">fooled", ">wrong already"], costs, title=title)
+        )
     if len(report.false_accusations):
-        rows = [
+        accused = [
             (row["model"], row["n_images"], _percent(row["rate_before"]), _share(row, "rate"))
             for row in report.false_accusations.to_dict("records")
         ]
         title = "Real images laundered through an autoencoder and called generated"
-        screen.print(output.table(["through", ">real images", ">before %", ">after %"], rows, title=title))
+        screen.print(output.table(["through", ">real images", ">before %", ">after %"], accused, title=title))
     screen.print(f"Tables and pictures: {report.out}", soft_wrap=True, markup=False)
 
 

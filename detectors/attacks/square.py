@@ -63,13 +63,13 @@ def _start(problem: Problem, rngs: list[np.random.Generator]) -> Tensor:
         change = torch.from_numpy(stripes).to(problem.clean) * column(problem.eps)
         return (problem.clean + change).clamp(0, 1)
     tile = max(1, min(height, width) // 5)
-    change = np.zeros(problem.clean.shape, np.float32)
-    for image, rng in zip(change, rngs, strict=True):
+    grid = np.zeros(problem.clean.shape, np.float32)
+    for image, rng in zip(grid, rngs, strict=True):
         for top in range(0, height - tile + 1, tile):
             for left in range(0, width - tile + 1, tile):
                 signs = rng.choice([-1.0, 1.0], (3, 1, 1))
                 image[:, top : top + tile, left : left + tile] = signs * _pyramids(tile, rng)
-    return _stretched(problem, torch.from_numpy(change).to(problem.clean))
+    return _stretched(problem, torch.from_numpy(grid).to(problem.clean))
 
 
 def _square_linf(problem: Problem, x: Tensor, area: float, rngs: list[np.random.Generator]) -> Tensor:

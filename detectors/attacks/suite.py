@@ -73,7 +73,8 @@ class Digital:
             return square(given, queries=self.queries)
         if self.method == "autoattack":
             return autoattack(given, steps=self.steps, restarts=self.restarts, queries=self.queries)
-        return {"pgd": pgd, "apgd": apgd}[self.method](given, steps=self.steps, restarts=self.restarts)
+        ascend = pgd if self.method == "pgd" else apgd
+        return ascend(given, steps=self.steps, restarts=self.restarts)
 
 
 @dataclass(frozen=True)
