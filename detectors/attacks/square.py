@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 HALVINGS = (0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)
 """Shares of the queries after which the squares' area is halved (section 3.1 for 10,000 queries, scaled)."""
 
+TRIES = 8
 FIRST_AREA = 0.8
 """Of the image, for squares at the start."""
 
@@ -73,15 +74,21 @@ def _start(problem: Problem, rngs: list[np.random.Generator]) -> Tensor:
 
 
 def _square_linf(problem: Problem, x: Tensor, area: float, rngs: list[np.random.Generator]) -> Tensor:
-    """A square of one new sign of the whole budget for each channel (Algorithm 2)."""
+    """A square of one new sign of the whole budget for each channel (Algorithm 2); a square that changes nothing would
+    waste a query, and is drawn again."""
+    import torch
+
     _, _, height, width = x.shape
     side = min(max(1, round(math.sqrt(area * height * width))), height, width)
     out = x.clone()
     for each, (clean, rng) in enumerate(zip(problem.clean, rngs, strict=True)):
         top, left = int(rng.integers(height - side + 1)), int(rng.integers(width - side + 1))
         where = (slice(None), slice(top, top + side), slice(left, left + side))
-        signs = x.new_tensor(rng.choice([-1.0, 1.0], 3))[:, None, None]
-        out[each][where] = (clean[where] + signs * problem.eps[each]).clamp(0, 1)
+        for _ in range(TRIES):
+            signs = x.new_tensor(rng.choice([-1.0, 1.0], 3))[:, None, None]
+            out[each][where] = (clean[where] + signs * problem.eps[each]).clamp(0, 1)
+            if not torch.equal(out[each][where], x[each][where]):
+                break
     return out
 
 
