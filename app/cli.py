@@ -13,6 +13,7 @@ from app.commands import (
     consenting,
     dashboard,
     detecting,
+    detector_attacks,
     detector_data,
     disclosing,
     inspecting,
@@ -56,7 +57,8 @@ def auditkit(
 
 THEMES = (
     making, measuring, looking, dashboard, keeping, building, benching, planning, watermarking, signing,
-    inspecting, detecting, detector_data, trusting, banking, consenting, disclosing, transparency, serving,
+    inspecting, detecting, detector_data, detector_attacks, trusting, banking, consenting, disclosing,
+    transparency, serving,
 )  # fmt: skip
 for theme in THEMES:
     theme.register(app)

@@ -19,6 +19,7 @@ _VERBS = {
     "app.detector_data": ("make_detector_pairs", "make_detector_data_alike", "audit_shortcuts"),
     "app.provenance": ("sign", "sign_folder", "sign_run", "inspect", "scan", "disclose", "make_pki"),
     "app.detection": ("train_detector", "detect", "list_detectors", "detector_card"),
+    "app.detector_attacks": ("attack_detector",),
 }  # fmt: skip
 _MODULES = {verb: module for module, verbs in _VERBS.items() for verb in verbs}
 
