@@ -11,6 +11,7 @@ from app.commands import (
     benching,
     building,
     consenting,
+    copies,
     dashboard,
     disclosing,
     inspecting,
@@ -55,6 +56,7 @@ def auditkit(
 THEMES = (
     making, measuring, looking, dashboard, keeping, building, benching, planning, watermarking, signing, inspecting,
     trusting, banking, consenting, disclosing, transparency, serving,
+    copies,
 )  # fmt: skip
 for theme in THEMES:
     theme.register(app)

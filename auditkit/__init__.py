@@ -16,6 +16,8 @@ _VERBS = {
     "app.marks": ("embed_watermark", "detect_watermark", "identify_watermark", "root_watermark", "bench_watermark"),
     "app.finding": ("open_run", "list_runs"),
     "app.looking": ("list_generators", "model_card", "write_cards"),
+    "app.copies": ("index_copies", "calibrate_copies", "find_copies", "copies_page", "memorisation", "protect",
+                   "calibrate_protected", "check_protected"),
     "app.provenance": ("sign", "sign_folder", "sign_run", "inspect", "scan", "disclose", "make_pki"),
 }  # fmt: skip
 _MODULES = {verb: module for module, verbs in _VERBS.items() for verb in verbs}

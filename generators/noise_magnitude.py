@@ -38,8 +38,8 @@ class Magnitudes:
 
     Attributes:
         prompts: n, in their order.
-        sizes: float32 [n, seeds, first], the root mean square over the latent's numbers, at each step from noise on. Wen et al.
-            give the norm, which is larger by the square root of how many numbers there are.
+        sizes: float32 [n, seeds, first], the root mean square over the latent's numbers, at each step from noise
+            on. Wen et al. give the norm, which is larger by the square root of how many numbers there are.
         settings: steps, first, seeds, guidance, seed, prediction type.
     """
 
@@ -73,7 +73,8 @@ def noise_magnitudes(
         generator: a UNet of the Stable Diffusion kind that is given texts by cross-attention. It must have learned the
             empty prompt (caption dropout), which no checkpoint's files tell.
         prompts: n texts.
-        steps: DDIM steps of a whole path. first: how many of them are taken. seeds: paths of each prompt. guidance: scale, above 0; 1 follows the prompt alone.
+        steps: DDIM steps of a whole path. first: how many of them are taken. seeds: paths of each prompt.
+        guidance: scale, above 0; 1 follows the prompt alone.
         seed: of the paths, with each prompt's text (`auditkit.prompts.image_seed`).
         progress: called with (paths done, in all).
 
@@ -174,7 +175,8 @@ def _prepared(
         raise GeneratorError(
             "steps, seeds or guidance is out of range",
             where=f"steps={steps}, first={first}, seeds={seeds}, guidance={guidance:g}",
-            mend=f"use 1 to {pipeline.scheduler.config.num_train_timesteps} steps, no more of them first, 1 seed or more, guidance above 0",
+            mend=f"use 1 to {pipeline.scheduler.config.num_train_timesteps} steps, 1 of them first or more, 1 seed or "
+            "more, and guidance above 0",
         )
     scheduler = make_scheduler("ddim", pipeline.scheduler)
     return scheduler, str(scheduler.config.prediction_type)

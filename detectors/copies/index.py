@@ -97,20 +97,6 @@ class Index:
             start = stop
         return found
 
-    def path(self, name: str) -> Path | None:
-        """Where a picture of an indexed folder lies, if it is still there; None for another kind of index.
-
-        Raises:
-            DetectorError: the name leads out of the folder.
-        """
-        if self.about.kind != "folder":
-            return None
-        root = Path(self.about.root)
-        path = root / name
-        if not path.resolve().is_relative_to(root.resolve()):
-            raise DetectorError("a name in the index leads out of its folder", where=name, mend=_MEND)
-        return path if path.is_file() else None
-
     def check(self, encoder: Encoder) -> None:
         """Raise DetectorError where another encoder, or another copy of its weights, made the index."""
         if encoder.sha256 != self.about.encoder_sha256:
