@@ -9,7 +9,6 @@ ak.memorisation(["a lighthouse at dusk"], generator="path:checkpoint", ordinary=
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
@@ -298,8 +297,18 @@ def _pictures(source: Source, split: str, runs: str | Path = RUNS) -> list[Pictu
 
 
 def _asked(images: Sources, runs: str | Path) -> list[Picture]:
+    from detectors.copies.prints import Picture
+
     sources: Iterable[Source] = [images] if isinstance(images, (str, Path)) else images
-    return [picture for source in sources for picture in _pictures(source, "train", runs)]
+    parts = [(source, _pictures(source, "train", runs)) for source in sources]
+    if len(parts) == 1:
+        return parts[0][1]
+    # Folders may hold files of one name.
+    return [
+        Picture(str(Path(source) / each.name), each.open) if Path(source).is_dir() else each
+        for source, part in parts
+        for each in part
+    ]
 
 
 def _folder(path: Path) -> list[Picture]:
@@ -328,11 +337,12 @@ def _drawing(png: bytes) -> Image.Image:
     """On a white page of 128 px, as bundled generators draw."""
     from PIL import Image
 
-    with Image.open(io.BytesIO(png), formats=("PNG",)) as opened:
-        drawing = opened.convert("RGBA")
-    page = Image.new("RGBA", (128, 128), "white")
-    page.alpha_composite(drawing, ((128 - drawing.width) // 2, (128 - drawing.height) // 2))
-    return page.convert("RGB")
+    from auditkit.images import open_image
+
+    drawing = open_image(png)
+    page = Image.new("RGB", (128, 128), "white")
+    page.paste(drawing, ((128 - drawing.width) // 2, (128 - drawing.height) // 2))
+    return page
 
 
 def _originals(index: Index, training: Source | None) -> Callable[[str], Image.Image]:

@@ -78,7 +78,7 @@ def summary(facts: Mapping[str, Any]) -> str:
 
 
 def _pair(
-    row: Mapping[str, Any], image: Callable[[str], Image.Image], nearest: Callable[[str], Image.Image] | None
+    row: Mapping[Any, Any], image: Callable[[str], Image.Image], nearest: Callable[[str], Image.Image] | None
 ) -> dict[str, Any]:
     name = row["same_pixels"] or row["nearest"]
     shown = ""

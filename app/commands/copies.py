@@ -36,6 +36,7 @@ PANEL = "Detectors"
 def register(app: typer.Typer) -> None:
     """Mount this theme's verbs."""
     group = typer.Typer(help="Find training images that come again in generated ones.", no_args_is_help=True)
+    group.callback(epilog="Example: auditkit copies find latest --index training.index")(_copies)
     group.command("index", epilog="Example: auditkit copies index training/ --out training.index")(verb(index))
     group.command("calibrate", epilog="Example: auditkit copies calibrate training.index --held-out not-trained-on/")(
         verb(calibrate)
@@ -52,12 +53,21 @@ def register(app: typer.Typer) -> None:
     works = typer.Typer(
         help="Keep a registry of protected works, and ask what was made from them.", no_args_is_help=True
     )
+    works.callback(epilog="Example: auditkit protected check latest")(_protected)
     works.command("add", epilog="Example: auditkit protected add paintings/ --owner 'A. Painter'")(verb(add))
     works.command("list", epilog="Example: auditkit protected list")(verb(show_works))
     works.command("remove", epilog="Example: auditkit protected remove 3")(verb(remove))
     works.command("calibrate", epilog="Example: auditkit protected calibrate unrelated-images/")(verb(learn))
     works.command("check", epilog="Example: auditkit protected check latest --sheet works.html")(verb(check))
     app.add_typer(works, name="protected", rich_help_panel=PANEL)
+
+
+def _copies() -> None:
+    """Find training images that come again in generated ones."""
+
+
+def _protected() -> None:
+    """Keep a registry of protected works, and ask what was made from them."""
 
 
 def index(
