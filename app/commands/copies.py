@@ -335,13 +335,13 @@ def _said(at: dict[str, Any], size: int) -> list[str]:
     ]
 
 
-def _share(value: float) -> str:
+def _share(value: Any) -> str:
     return "–" if value != value else f"{value:.0%}"
 
 
-def _between(low: float, high: float) -> str:
+def _between(low: Any, high: Any) -> str:
     return "–" if low != low else f"[{low:.0%}, {high:.0%}]"
 
 
-def _number(value: float) -> str:
+def _number(value: Any) -> str:
     return "–" if value != value else f"{value:.3g}"
