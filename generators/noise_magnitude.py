@@ -147,7 +147,8 @@ def _prepared(
     """A DDIM scheduler and what the network predicts, of a generator that can be measured."""
     from generators.samplers import make_scheduler
 
-    family, pipeline = getattr(generator, "family", None), getattr(generator, "pipeline", None)
+    family = getattr(generator, "family", None)
+    pipeline: Any = getattr(generator, "pipeline", None)
     unet = getattr(pipeline, "unet", None)
     name = generator.info.name
     if family is None or unet is None or family.conditions is None:
