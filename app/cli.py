@@ -11,6 +11,7 @@ from app.commands import (
     benching,
     building,
     consenting,
+    copies,
     dashboard,
     detecting,
     detector_attacks,
@@ -57,7 +58,7 @@ def auditkit(
 
 THEMES = (
     making, measuring, looking, dashboard, keeping, building, benching, planning, watermarking, signing,
-    inspecting, detecting, detector_data, detector_attacks, trusting, banking, consenting, disclosing,
+    inspecting, detecting, detector_data, detector_attacks, copies, trusting, banking, consenting, disclosing,
     transparency, serving,
 )  # fmt: skip
 for theme in THEMES:
