@@ -194,6 +194,47 @@ def evaluate(
     return pd.DataFrame([{"metric": name, **asdict(estimate)} for name, estimate in found.items()])
 
 
+def area(scores: ArrayLike, labels: ArrayLike, sources: ArrayLike, *, seed: int = 0) -> Estimate:
+    """The AUROC with its interval."""
+    return interval(_aurocs, scores, labels, sources, seed=seed, guard=_auroc_guard)
+
+
+def mean_area(
+    parts: Sequence[tuple[ArrayLike, ArrayLike, ArrayLike]], *, replicates: int = REPLICATES, seed: int = 0
+) -> Estimate:
+    """The mean AUROC of several sets (scores, labels, sources), such as generators left out one after another.
+
+    Sets may share sources, as real images tested with each: a source drawn is drawn in all of them. Insufficient where
+    one of the sets is.
+    """
+    kept = []
+    for scores, labels, sources in parts:
+        x, y = _paired(scores, labels)
+        kept.append((x, y, np.asarray(sources, str)[np.isfinite(np.asarray(scores, float))]))
+    if not kept:
+        return _insufficient(0, 0)
+    names, cluster = np.unique(np.concatenate([s for _, _, s in kept]), return_inverse=True)
+    n = len(cluster)
+    ends = np.cumsum([len(x) for x, _, _ in kept])[:-1]
+    clusters = np.split(cluster, ends)
+    fewest = min(
+        len(np.unique(own[y == label])) for (_, y, _), own in zip(kept, clusters, strict=True) for label in (0, 1)
+    )
+    if fewest < FEWEST_SOURCES:
+        return _insufficient(n, len(names))
+    weights = _source_weights(cluster, np.concatenate([y for _, y, _ in kept]), replicates, np.random.default_rng(seed))
+    draws, points = np.zeros(replicates), []
+    for (x, y, _), own in zip(kept, clusters, strict=True):
+        draws += _drawn(_aurocs, x, y, weights, own) / len(kept)
+        points.append(_point(_aurocs, x, y))
+    estimate = float(np.mean(points))
+    low, high = expanded_percentile(draws[np.isfinite(draws)], fewest)
+    # Where nothing varies (all 1), the mean is at least as sure as a set alone.
+    floor, ceiling = _auroc_guard(estimate, fewest, fewest)
+    low, high = np.nanmin([low, floor, estimate]), np.nanmax([high, ceiling, estimate])
+    return Estimate(estimate, float(low), float(high), n, len(names), "ok")
+
+
 Statistic = Callable[[Floats, Floats, Floats], Floats]
 """Of weights of the generated and of the real images by distinct score, [R, g] each, in falling order of score, and of
 these scores [g]: [R]."""
@@ -227,16 +268,22 @@ def interval(
         return _insufficient(len(x), g)
     estimate = _point(statistic, x, y)
     weights = _source_weights(cluster, y, replicates, np.random.default_rng(seed))
-    levels = np.unique(x)[::-1]
-    step = max(1, _CELLS // len(x))
-    draws = np.concatenate(
-        [statistic(*_by_score(x, y, weights[at : at + step][:, cluster]), levels) for at in range(0, replicates, step)]
-    )
+    draws = _drawn(statistic, x, y, weights, cluster)
     low, high = expanded_percentile(draws[np.isfinite(draws)], min(generated, real))
     if guard is not None:
         floor, ceiling = guard(estimate, generated, real)
         low, high = np.nanmin([low, floor]), np.nanmax([high, ceiling])
     return Estimate(estimate, float(min(low, estimate)), float(max(high, estimate)), len(x), g, "ok")
+
+
+def _drawn(
+    statistic: Statistic, x: Floats, y: NDArray[np.generic], weights: Floats, cluster: NDArray[np.intp]
+) -> Floats:
+    """The statistic [R] under weights [R, n_sources] of the images' sources [n]."""
+    levels = np.unique(x)[::-1]
+    step = max(1, _CELLS // len(x))
+    starts = range(0, len(weights), step)
+    return np.concatenate([statistic(*_by_score(x, y, weights[at : at + step][:, cluster]), levels) for at in starts])
 
 
 def _source_weights(
