@@ -12,6 +12,7 @@ from app.commands import (
     building,
     consenting,
     dashboard,
+    detector_evaluation,
     disclosing,
     inspecting,
     keeping,
@@ -54,7 +55,7 @@ def auditkit(
 
 THEMES = (
     making, measuring, looking, dashboard, keeping, building, benching, planning, watermarking, signing, inspecting,
-    trusting, banking, consenting, disclosing, transparency, serving,
+    trusting, banking, consenting, disclosing, transparency, serving, detector_evaluation,
 )  # fmt: skip
 for theme in THEMES:
     theme.register(app)

@@ -229,9 +229,10 @@ def mean_area(
         points.append(_point(_aurocs, x, y))
     estimate = float(np.mean(points))
     low, high = expanded_percentile(draws[np.isfinite(draws)], fewest)
-    # Where nothing varies (all 1), the mean is at least as sure as a set alone.
-    floor, ceiling = _auroc_guard(estimate, fewest, fewest)
-    low, high = np.nanmin([low, floor, estimate]), np.nanmax([high, ceiling, estimate])
+    if min(estimate, 1 - estimate) * fewest <= 0.5:  # hardly a draw varies; the mean is at least as sure as one set
+        floor, ceiling = _auroc_guard(estimate, fewest, fewest)
+        low, high = np.nanmin([low, floor]), np.nanmax([high, ceiling])
+    low, high = min(low, estimate), max(high, estimate)
     return Estimate(estimate, float(low), float(high), n, len(names), "ok")
 
 

@@ -99,11 +99,12 @@ def accusations(outcomes: Sequence[Outcome], *, fpr: float = FPR, limit: float =
             found = realised(
                 reals["score"], _known(reals), reals["source"], threshold=outcome.threshold, fpr=fpr, limit=limit
             )
-            rows.append(
-                {"detector": outcome.contender, "held_out": outcome.name, "asked": fpr, **asdict(found.accused),
-                 "status": found.status, "times": found.times, "reached": found.reached.estimate,
-                 "abstained": found.abstained.estimate, "sentence": found.sentence}
-            )  # fmt: skip
+            row = {"detector": outcome.contender, "held_out": outcome.name, "asked": fpr, **asdict(found.accused),
+                   "status": found.status, "times": found.times, "reached": found.reached.estimate,
+                   "abstained": found.abstained.estimate, "sentence": found.sentence}  # fmt: skip
+            if found.status == "insufficient":  # too few images for that rate, whatever their share is
+                row |= dict.fromkeys(("estimate", "ci_low", "ci_high", "times", "reached"), float("nan"))
+            rows.append(row)
     columns = ["detector", "held_out", "asked", *ESTIMATE, "times", "reached", "abstained", "sentence"]
     return pd.DataFrame(rows, columns=columns)
 

@@ -10,7 +10,8 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from detectors.examples import COLUMNS, Examples
-from detectors.leave_one_out import Fold
+from detectors.leave_one_out import Contender, Fold, run
+from detectors.robustness import key, steps
 
 GENERATORS = {"alpha": 4, "beta": 5, "gamma": 6}
 """Name -> period in pixels of the ripple that it leaves."""
@@ -68,3 +69,24 @@ def origin_folds_of(examples: Examples) -> list[Fold]:
 def _save(path: Path, image: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(image).save(path)
+
+
+def make_evaluation(folder: Path, *, family: str = "spectrum") -> Path:
+    """A small evaluation that leaves generators and origins out, with tables, card and page."""
+    from app.detector_evaluation import evaluation_of, finish
+
+    examples = examples_of(make_data(folder / "data"))
+    outcomes = run(
+        examples, [*folds_of(examples), *origin_folds_of(examples)], [Contender(family, family)], folder / "folds",
+        steps=steps(["jpeg:90,50", "blur:1"]),
+    )  # fmt: skip
+    record = {
+        "kind": "leave-one-out", "data": [str(folder / "data")], "seed": 0, "device": "cpu", "notes": [],
+        "seconds": 1.0,
+        "steps": {key(step): step.label for step in steps(["jpeg:90,50", "blur:1"])},
+    }  # fmt: skip
+    made = evaluation_of(
+        examples, outcomes, None, fpr=0.01, limit=0.99, base_rate=0.01, volume=100_000, seed=0, record=record
+    )
+    finish(folder, made)
+    return folder
