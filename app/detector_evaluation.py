@@ -115,7 +115,8 @@ def evaluate_detector(
             "kind": "leave-one-out" if family is not None else "detector",
             "data": [str(each) for each in data],
             "steps": {robustness.key(step): step.label for step in steps},
-            "seed": seed, "device": device, "notes": notes, "seconds": round(time.monotonic() - began, 1),
+            "shortcuts": _shortcuts(examples, seed), "seed": seed, "device": device, "notes": notes,
+            "seconds": round(time.monotonic() - began, 1),
         },
     )  # fmt: skip
     return finish(out, made)
@@ -247,6 +248,19 @@ def _trained(
             progress=_part(tell, share, 1),
         )  # fmt: skip
     return outcomes, laundered, threshold.fpr, detector.limit
+
+
+def _shortcuts(examples: Examples, seed: int) -> list[str]:
+    """A sentence for each kind of shortcut: what besides the images' content tells the classes apart."""
+    from detectors.shortcuts import audit
+
+    told = []
+    for each in audit(examples, seed=seed).shortcuts:
+        number = (
+            f" (AUROC {each.auroc:.2f} [{each.ci_low:.2f}, {each.ci_high:.2f}])" if each.auroc == each.auroc else ""
+        )
+        told.append(f"{each.kind}: {each.verdict}{number}." + (f" {each.meaning}" if each.verdict == "warning" else ""))
+    return told
 
 
 def _launderers(names: Sequence[str], device: str) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
