@@ -18,7 +18,7 @@ SECTIONS = {
     "use": "Use",
     "data": "Data",
     "shortcut_audit": "Shortcut audit",
-    "metrics": "On generators and origins that it was not trained on",
+    "metrics": "By generator and by origin of the real images",
     "robustness": "After everyday changes, to both classes alike",
     "calibration": "Calibration",
     "false_accusation": "False accusations",
@@ -77,7 +77,7 @@ def facts_of(evaluation: Evaluation, detector: str | None = None) -> dict[str, A
     left_out = record["kind"] == "leave-one-out"
     shown = ("auroc", "average_precision", "tpr@0.01", "tpr@0.001", "balanced_accuracy", "tpr", "fpr")
     rows = [
-        {"held out" if left_out else "on": row["held_out"], "metric": row["metric"], **_told(row)}
+        {"left out" if left_out else "on": row["held_out"], "metric": row["metric"], **_told(row)}
         for row in clean[clean["metric"].isin(shown)].to_dict("records")
     ]
     lowest = [

@@ -29,9 +29,9 @@ def results(outcomes: Sequence[Outcome], *, fpr: float = FPR, limit: float = LIM
     """Every metric of every detector on everything left out, after every degradation, and the means.
 
     Metrics: those of `metrics.evaluate`; of images that are not degraded also `ece` (status `uncalibrated` where
-    probabilities may not be given), `accused` (real images called generated), `abstained_real`, `abstained_generated`,
-    and `auroc_seen`, on held-back images of what it was trained on. Rows `(mean)` hold the mean AUROC over all that was
-    left out.
+    probabilities may not be given), `accused` (real images called generated), `abstained_real`,
+    `abstained_generated`, and `auroc_seen`, on held-back images of what a fold was trained on. Rows `(mean)` hold the
+    mean AUROC over all that was left out.
     """
     rows: list[dict[str, object]] = []
     for outcome in outcomes:
@@ -43,7 +43,7 @@ def results(outcomes: Sequence[Outcome], *, fpr: float = FPR, limit: float = LIM
             table = metrics.evaluate(
                 *arrays, threshold=outcome.threshold, fprs=metrics.FPRS if clean else (), seed=seed
             )
-            rows += [{**about, **row} for row in table.to_dict("records")]
+            rows += [{**about, **{str(name): value for name, value in row.items()}} for row in table.to_dict("records")]
             if clean:
                 rows += [{**about, **row} for row in _clean(outcome, part, fpr=fpr, limit=limit, seed=seed)]
     for (contender, left), group in _grouped(outcomes).items():
@@ -84,7 +84,7 @@ def alarms(table: pd.DataFrame, *, base_rate: float, volume: int) -> pd.DataFram
         by = part.set_index("metric")
         tpr, fpr = (Estimate(*by.loc[name, list(ESTIMATE)]) for name in ("tpr", "fpr"))
         made = expected(tpr, fpr, base_rate=base_rate, volume=volume)
-        found.append(made.assign(detector=detector, left=left, held_out=held_out))
+        found.append(made.assign(detector=str(detector), left=str(left), held_out=str(held_out)))
     return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
 
 
@@ -128,9 +128,9 @@ def _clean(outcome: Outcome, part: pd.DataFrame, *, fpr: float, limit: float, se
     for name, rows in (("abstained_real", real), ("abstained_generated", ~real)):
         scored = rows & np.isfinite(part["score"])
         found.append({"metric": name, **asdict(metrics.share(unfamiliar[scored] > limit, part["source"][scored]))})
-    seen = outcome.development
-    arrays = [seen[name].to_numpy() for name in ("score", "label", "source")]
-    found.append({"metric": "auroc_seen", **asdict(metrics.area(*arrays, seed=seed))})
+    if len(outcome.development):
+        arrays = [outcome.development[name].to_numpy() for name in ("score", "label", "source")]
+        found.append({"metric": "auroc_seen", **asdict(metrics.area(*arrays, seed=seed))})
     return found
 
 

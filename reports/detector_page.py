@@ -113,8 +113,8 @@ def left_out_table(results: pd.DataFrame, *, brief: bool = False) -> Table:
         what = f"mean of {left}s" if held_out == MEAN else str(held_out)
         rows.append([str(detector), what, *(_cell(by.get(name)) for name in metrics)])
     return Table(
-        "By detector and what was left out, as the images are",
-        ["Detector", "Left out", *(NAMES[name] for name in metrics)],
+        "By detector and generator or origin of the real images, undegraded",
+        ["Detector", "Tested on", *(NAMES[name] for name in metrics)],
         rows,
         [False, False, *[True] * len(metrics)],
     )
@@ -345,7 +345,7 @@ def _reals_chapter(made: Evaluation) -> Chapter | None:
             for row in tables.rows(made.accusations)
         ]  # fmt: skip
         heads = ["Detector", "Real images of", "Asked for", "Called generated", "Times", "Abstained", "Status"]
-        blocks.append(Table("Realised false positive rate on real images never trained on", heads, rows,
+        blocks.append(Table("Realised false positive rate on real images of each origin", heads, rows,
                             [False, False, True, True, True, True, False]))  # fmt: skip
     if len(made.laundered):
         rows = [

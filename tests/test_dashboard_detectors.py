@@ -54,7 +54,7 @@ def test_an_evaluation_is_shown_with_its_tables(show, runs) -> None:
     assert "On what it has not seen" in words(test)
     assert "After everyday changes" in words(test)
     left_out = test.dataframe[0].value
-    assert {"alpha", "beta", "gamma", "camera", "scanner"} <= set(left_out["Left out"])
+    assert {"alpha", "beta", "gamma", "camera", "scanner"} <= set(left_out["Tested on"])
     assert left_out["AUROC"].str.contains("[", regex=False).all()
 
 

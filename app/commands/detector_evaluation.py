@@ -14,15 +14,19 @@ from app.commands.detector_group import detector_group
 from auditkit.errors import DetectorError
 
 BASE_RATE, VOLUME = 0.01, 100_000
-EXAMPLE = (
-    "Example: auditkit detector evaluate data/ --family spectrum --leave-one-out --baselines --base-rate .01 "
-    "--volume 100000 --out evaluation"
-)
+EXAMPLE = "Example: auditkit detector evaluate data/ --family spectrum --leave-one-out --out evaluation"
 
 
 def register(app: typer.Typer) -> None:
     """Mount `evaluate` in the group `detector`."""
-    detector_group(app).command("evaluate", epilog=EXAMPLE)(verb(evaluate))
+    group = detector_group(app)
+    if group.registered_callback is None:  # the group's own help has an example too
+        group.callback(epilog=EXAMPLE)(_nothing)
+    group.command("evaluate", epilog=EXAMPLE)(verb(evaluate))
+
+
+def _nothing() -> None:
+    """Data, evaluation and attacks of synthetic-image detectors."""
 
 
 def evaluate(
