@@ -16,6 +16,7 @@ from app.commands import (
     detecting,
     detector_attacks,
     detector_data,
+    detector_evaluation,
     disclosing,
     inspecting,
     keeping,
@@ -58,8 +59,8 @@ def auditkit(
 
 THEMES = (
     making, measuring, looking, dashboard, keeping, building, benching, planning, watermarking, signing,
-    inspecting, detecting, detector_data, detector_attacks, copies, trusting, banking, consenting, disclosing,
-    transparency, serving,
+    inspecting, detecting, detector_data, detector_evaluation, detector_attacks, copies, trusting, banking,
+    consenting, disclosing, transparency, serving,
 )  # fmt: skip
 for theme in THEMES:
     theme.register(app)

@@ -22,6 +22,7 @@ _VERBS = {
     "app.provenance": ("sign", "sign_folder", "sign_run", "inspect", "scan", "disclose", "make_pki"),
     "app.detection": ("train_detector", "detect", "list_detectors", "detector_card"),
     "app.detector_attacks": ("attack_detector",),
+    "app.detector_evaluation": ("evaluate_detector",),
 }  # fmt: skip
 _MODULES = {verb: module for module, verbs in _VERBS.items() for verb in verbs}
 

@@ -13,7 +13,7 @@ from typing import Literal, cast
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy import optimize, special
+from scipy import optimize, special, stats
 
 from auditkit.errors import CalibrationError
 from auditkit.stats.intervals import wilson
@@ -142,7 +142,8 @@ def ece(
 
     The plain error is above 0 by chance alone; here each bin's squared gap is lessened by its variance between sources
     (as Kumar et al. 2019, arXiv 1909.10155, do for the squared error), so that a calibrated detector comes near 0. The
-    interval is from resampled sources. Insufficient with fewer than `FEWEST_SOURCES` sources of a class.
+    interval is of gaps drawn around those found with their errors between sources; it reaches down to 0 where chance
+    explains all gaps (chi-squared). Insufficient with fewer than `FEWEST_SOURCES` sources of a class.
     """
     p, y, s = _kept(probabilities, labels, sources)
     _, cluster = np.unique(s, return_inverse=True)
@@ -156,6 +157,9 @@ def ece(
     draws = np.abs(true + errors * rng.standard_normal((replicates, len(gaps))))
     debiased = np.sqrt(np.maximum(draws**2 - errors**2, 0)) @ mass
     low, high = np.quantile(debiased, [0.025, 0.975])
+    # The size of the gaps is above 0 in every draw; where they are such as chance gives, 0 is not excluded.
+    if ((gaps / np.maximum(errors, 1e-12)) ** 2).sum() <= stats.chi2.ppf(0.95, len(gaps)):
+        low = 0.0
     return Estimate(found, float(min(low, found)), float(max(high, found)), len(p), g, "ok")
 
 

@@ -228,11 +228,11 @@ def mean_area(
         draws += _drawn(_aurocs, x, y, weights, own) / len(kept)
         points.append(_point(_aurocs, x, y))
     estimate = float(np.mean(points))
-    low, high = expanded_percentile(draws[np.isfinite(draws)], fewest)
-    # Where nothing varies (all 1), the mean is at least as sure as a set alone.
-    floor, ceiling = _auroc_guard(estimate, fewest, fewest)
-    low, high = np.nanmin([low, floor, estimate]), np.nanmax([high, ceiling, estimate])
-    return Estimate(estimate, float(low), float(high), n, len(names), "ok")
+    low, high = (float(end) for end in expanded_percentile(draws[np.isfinite(draws)], fewest))
+    if min(estimate, 1 - estimate) * fewest <= 0.5:  # hardly a draw varies; the mean is at least as sure as one set
+        floor, ceiling = _auroc_guard(estimate, fewest, fewest)
+        low, high = float(np.nanmin([low, floor])), float(np.nanmax([high, ceiling]))
+    return Estimate(estimate, min(low, estimate), max(high, estimate), n, len(names), "ok")
 
 
 Statistic = Callable[[Floats, Floats, Floats], Floats]
@@ -269,11 +269,11 @@ def interval(
     estimate = _point(statistic, x, y)
     weights = _source_weights(cluster, y, replicates, np.random.default_rng(seed))
     draws = _drawn(statistic, x, y, weights, cluster)
-    low, high = expanded_percentile(draws[np.isfinite(draws)], min(generated, real))
+    low, high = (float(end) for end in expanded_percentile(draws[np.isfinite(draws)], min(generated, real)))
     if guard is not None:
         floor, ceiling = guard(estimate, generated, real)
-        low, high = np.nanmin([low, floor]), np.nanmax([high, ceiling])
-    return Estimate(estimate, float(min(low, estimate)), float(max(high, estimate)), len(x), g, "ok")
+        low, high = float(np.nanmin([low, floor])), float(np.nanmax([high, ceiling]))
+    return Estimate(estimate, min(low, estimate), max(high, estimate), len(x), g, "ok")
 
 
 def _drawn(

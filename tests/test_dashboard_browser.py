@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 import synthetic_run
+from detector_eval_helpers import make_evaluation
 from provenance_helpers import root_pem, signed
 from signed_run_helpers import change_pixels, scan_row, sign, trusted, write_scan
 from watermark_table_helpers import detections, make_bench, mark
@@ -35,6 +36,7 @@ def run(tmp_path_factory) -> Run:
     folder = tmp_path_factory.mktemp("dashboard") / "runs"
     synthetic_run.break_run(synthetic_run.make_run(folder, name="bad", images_per_prompt=1))
     make_bench(folder.parent / "watermark-bench")
+    make_evaluation(folder.parent / "detector-evaluation")
     made = mark(synthetic_run.make_run(folder, images_per_prompt=12))
     made.write_watermarks(detections(made, present=0.9))
     change_pixels(sign(made), 0, 4)
@@ -84,7 +86,10 @@ def open_view(page, url: str) -> None:
     page.locator('[data-testid="stApp"][data-test-script-state="notRunning"]').wait_for(timeout=30_000)
 
 
-@pytest.mark.parametrize("path", ["", "bias", "measures", "watermarks", "provenance", "generators", "gallery", "image"])
+@pytest.mark.parametrize(
+    "path",
+    ["", "bias", "measures", "watermarks", "provenance", "detectors", "generators", "gallery", "image"],
+)
 def test_every_view_opens_cleanly_and_is_accessible(page, address, run, path):
     open_view(page, f"{address}/{path}?run={run.path.name}")
     assert_clean(page)
@@ -104,6 +109,16 @@ def test_every_part_of_the_watermarks_opens_cleanly_and_is_accessible(page, addr
 )  # fmt: skip
 def test_every_part_of_provenance_opens_cleanly_and_is_accessible(page, address, run, part, text):
     open_view(page, f"{address}/provenance?part={part.replace(' ', '+')}&run={run.path.name}")
+    page.get_by_text(text).first.wait_for()
+    assert_clean(page)
+
+
+@pytest.mark.parametrize(
+    ("part", "text"),
+    [("Evaluations", "On what it has not seen"), ("At your own volume", "Images that come in"), ("Cards", "etector")],
+)
+def test_every_part_of_the_detectors_opens_cleanly_and_is_accessible(page, address, part, text):
+    open_view(page, f"{address}/detectors?part={part.replace(' ', '+')}")
     page.get_by_text(text).first.wait_for()
     assert_clean(page)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from app.dashboard.views import bias, gallery, generators, home, image, measures, provenance, watermarks
+from app.dashboard.views import bias, detectors, gallery, generators, home, image, measures, provenance, watermarks
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ VIEWS = (
     View("measures", "Measures", ":material/straighten:", measures.render),
     View("watermarks", "Watermarks", ":material/fingerprint:", watermarks.render),
     View("provenance", "Provenance", ":material/verified_user:", provenance.render),
+    View("detectors", "Detectors", ":material/troubleshoot:", detectors.render),
     View("generators", "Generators", ":material/palette:", generators.render),
     View("gallery", "Gallery", ":material/grid_view:", gallery.render),
     View("image", "Image", ":material/image:", image.render),
