@@ -18,6 +18,7 @@ from app.commands import (
     looking,
     making,
     measuring,
+    perturbations,
     planning,
     serving,
     signing,
@@ -55,6 +56,7 @@ def auditkit(
 THEMES = (
     making, measuring, looking, dashboard, keeping, building, benching, planning, watermarking, signing, inspecting,
     trusting, banking, consenting, disclosing, transparency, serving,
+    perturbations,
 )  # fmt: skip
 for theme in THEMES:
     theme.register(app)

@@ -17,6 +17,7 @@ _VERBS = {
     "app.finding": ("open_run", "list_runs"),
     "app.looking": ("list_generators", "model_card", "write_cards"),
     "app.provenance": ("sign", "sign_folder", "sign_run", "inspect", "scan", "disclose", "make_pki"),
+    "app.perturbations": ("check_perturbations", "simulate_perturbations", "perturbation_survival"),
 }  # fmt: skip
 _MODULES = {verb: module for module, verbs in _VERBS.items() for verb in verbs}
 
