@@ -44,7 +44,7 @@ def test_copies_are_written_checked_and_followed_through_an_edit(pictures: Path,
     out = tmp_path / "out"
     made = answer("simulate", pictures, "--out", out, "--kind", "concept-poison", "--budget", "8")
     assert [row["linf"] for row in made["files"]] == [8, 8]
-    assert all(row["toward"] > 0.05 for row in made["files"])
+    assert all(row["toward"] > 0.02 for row in made["files"])
     assert sorted(path.name for path in out.iterdir()) == ["0.png", "1.png"]
 
     found = answer("check", out, "--fpr", "0.05")

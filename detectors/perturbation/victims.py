@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -73,7 +74,7 @@ class ClipVictim:
 
 
 class LatentVictim:
-    """The encoder of a diffusers autoencoder (AutoencoderKL); an embedding is its mean latent, flattened.
+    """The encoder of a diffusers autoencoder (AutoencoderKL or AutoencoderTiny); an embedding is its mean latent, flattened.
 
     Args:
         folder: the `vae` folder of a checkpoint.
@@ -90,10 +91,13 @@ class LatentVictim:
             raise DetectorError(
                 "there is no autoencoder here", where=folder, mend=f"name a diffusers vae folder that holds {WEIGHTS}"
             )
-        from diffusers import AutoencoderKL
+        from diffusers import AutoencoderKL, AutoencoderTiny
 
         try:
-            self._model: Any = AutoencoderKL.from_pretrained(folder, use_safetensors=True, local_files_only=True)
+            settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+            self._tiny = settings["_class_name"] == "AutoencoderTiny"
+            kind: Any = AutoencoderTiny if self._tiny else AutoencoderKL
+            self._model: Any = kind.from_pretrained(folder, use_safetensors=True, local_files_only=True)
         except Exception as error:  # a damaged folder raises what diffusers, safetensors or json raise
             raise DetectorError(
                 f"the autoencoder cannot be loaded: {str(error).splitlines()[0]}",
@@ -104,7 +108,8 @@ class LatentVictim:
         self.name, self.device = f"{folder.resolve().parent.name}/{folder.name}", device
         self.sha256 = sha256_file(folder / WEIGHTS)
         self.side = side
-        self.factor = 2 ** (len(self._model.config.block_out_channels) - 1)
+        config = self._model.config
+        self.factor = 2 ** (len(config.encoder_block_out_channels if self._tiny else config.block_out_channels) - 1)
 
     def view(self, images: Tensor) -> Tensor:
         most = self.side or max(images.shape[-2:])
@@ -114,7 +119,8 @@ class LatentVictim:
 
     def latents(self, view: Tensor) -> Tensor:
         """Mean latents of views, float32 [n, c, h', w'], unscaled."""
-        mean: Tensor = self._model.encode(view * 2 - 1).latent_dist.mean
+        found = self._model.encode(view * 2 - 1)
+        mean: Tensor = found.latents if self._tiny else found.latent_dist.mean
         return mean
 
     def embed_view(self, view: Tensor) -> Tensor:
