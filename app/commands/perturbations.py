@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -131,7 +131,7 @@ def survive(
     )  # fmt: skip
 
     def show() -> None:
-        def number(value: float) -> str:
+        def number(value: Any) -> str:
             return "–" if value != value else f"{value:.2f}"
 
         cells = [

@@ -74,7 +74,7 @@ class ClipVictim:
 
 
 class LatentVictim:
-    """The encoder of a diffusers autoencoder (AutoencoderKL or AutoencoderTiny); an embedding is its mean latent, flattened.
+    """The encoder of a diffusers autoencoder (AutoencoderKL, AutoencoderTiny); an embedding is its mean latent, flat.
 
     Args:
         folder: the `vae` folder of a checkpoint.
