@@ -48,7 +48,18 @@ def head(sources: int = 120, *, seed: int = 0) -> Head:
     """A head of one signal, calibrated on standard normal scores, half of them photographs."""
     calibration = np.random.default_rng(seed).standard_normal((sources, 2))
     kinds = tuple("photograph" if at % 2 else "drawing" for at in range(sources))
-    return Head(np.ones(1), 0.0, calibration, kinds, ("as it is", "jpeg 50"), ("only",), {"linear": "0" * 64}, "1" * 64)
+    return Head(
+        np.zeros(1),
+        np.ones(1),
+        np.ones(2),
+        0.0,
+        calibration,
+        kinds,
+        ("as it is", "jpeg 50"),
+        ("only",),
+        {"linear": "0" * 64},
+        "1" * 64,
+    )
 
 
 def test_a_conformal_p_value_is_the_rank_among_the_worst_conditions_benign_scores() -> None:

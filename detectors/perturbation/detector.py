@@ -21,6 +21,8 @@ from detectors.perturbation.victims import ClipVictim, LatentVictim
 BUNDLED = Path(__file__).parent / "bundled" / "perturbation.safetensors"
 FPR = 0.01
 VERSION = 1
+FARTHEST = 4.0
+"""Standard deviations beyond which a signal counts as no farther."""
 
 Verdict = Literal["perturbed", "no sign", "insufficient"]
 
@@ -80,12 +82,16 @@ class Head:
     """What training leaves.
 
     Attributes:
-        weight: float64 [d]; score = signals . weight + bias.
+        centre, scale: float64 [d], of the benign signals; standardised signals are cut at +-`FARTHEST`.
+        weight: float64 [d + d (d + 1) / 2], of the standardised signals and their products in pairs (a residual means
+            one thing in a smooth image, another in a grainy one); score = terms . weight + bias.
         calibration: float64 [sources, conditions]: benign scores, each by a head that did not see the source.
         kinds: of the sources, [sources].
         encoders: name -> sha256 of the CLIP encoders that probe, in order; the autoencoder by its sha256.
     """
 
+    centre: NDArray[np.float64]
+    scale: NDArray[np.float64]
     weight: NDArray[np.float64]
     bias: float
     calibration: NDArray[np.float64]
@@ -97,7 +103,7 @@ class Head:
 
     def scores(self, features: NDArray[np.floating]) -> NDArray[np.float64]:
         """[n] of signals [n, d]."""
-        scores: NDArray[np.float64] = np.asarray(features, np.float64) @ self.weight + self.bias
+        scores: NDArray[np.float64] = terms(features, self.centre, self.scale) @ self.weight + self.bias
         return scores
 
     def judge(self, scores: NDArray[np.float64], *, fpr: float = FPR) -> SetFinding:
@@ -142,6 +148,8 @@ class Head:
         from safetensors.numpy import save
 
         tensors = {
+            "centre": self.centre,
+            "scale": self.scale,
             "weight": self.weight,
             "bias": np.array([self.bias]),
             "calibration": np.ascontiguousarray(self.calibration, np.float64),
@@ -173,7 +181,8 @@ class Head:
                 raise ValueError("another version")
             listed = {name: tuple(settings[name]) for name in ("kinds", "conditions", "signals")}
             return cls(
-                tensors["weight"], float(tensors["bias"][0]), tensors["calibration"], **listed,
+                tensors["centre"], tensors["scale"], tensors["weight"], float(tensors["bias"][0]),
+                tensors["calibration"], **listed,
                 encoders=settings["encoders"], autoencoder_sha256=settings["autoencoder_sha256"],
             )  # fmt: skip
         except (OSError, SafetensorError, KeyError, ValueError) as error:
@@ -227,6 +236,15 @@ class PerturbationDetector:
             fpr: for the set; and for each image by itself.
         """
         return self.head.judge(self.scores(images, progress=progress), fpr=fpr)
+
+
+def terms(
+    features: NDArray[np.floating], centre: NDArray[np.float64], scale: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Signals [..., d], standardised, and their products in pairs: float64 [..., d + d (d + 1) / 2]."""
+    standard = np.clip((np.asarray(features, np.float64) - centre) / scale, -FARTHEST, FARTHEST)
+    one, other = np.triu_indices(standard.shape[-1])
+    return np.concatenate([standard, standard[..., one] * standard[..., other]], axis=-1)
 
 
 def _verdict(p: float, fpr: float, *, can: bool) -> Verdict:

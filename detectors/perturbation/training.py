@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from detectors.families.linear import Linear
 from detectors.perturbation.benign import CONDITIONS
-from detectors.perturbation.detector import Head
+from detectors.perturbation.detector import Head, terms
 from detectors.perturbation.signals import LATENT_SIDE, names, signals
 from detectors.perturbation.simulate import KINDS, Kind, perturb
 from detectors.perturbation.victims import ClipVictim, LatentVictim
@@ -98,20 +98,25 @@ def fit(collected: Collected, *, seed: int, autoencoder_sha256: str, encoders: d
     up to a fifth of the sources.
     """
     n, conditions, _ = collected.benign.shape
+    centre = collected.benign.reshape(-1, collected.benign.shape[-1]).mean(0, dtype=np.float64)
+    scale = collected.benign.reshape(-1, len(centre)).std(0, dtype=np.float64) + 1e-6
+    of_benign, of_perturbed = (terms(part, centre, scale) for part in (collected.benign, collected.perturbed))
     folds = np.random.default_rng(seed).permutation(n) % FOLDS
     calibration = np.zeros((n, conditions))
     heads = []
     for fold in range(FOLDS):
         kept = folds != fold
-        benign, perturbed = (part[kept].reshape(-1, part.shape[-1]) for part in (collected.benign, collected.perturbed))
+        benign, perturbed = (part[kept].reshape(-1, part.shape[-1]) for part in (of_benign, of_perturbed))
         labels = np.r_[np.zeros(len(benign), np.int8), np.ones(len(perturbed), np.int8)]
         head = Linear.fitted(np.r_[benign, perturbed], labels, seed=seed)
         heads.append(head)
-        held = collected.benign[~kept]
+        held = of_benign[~kept]
         calibration[~kept] = head.scores(held.reshape(-1, held.shape[-1])).reshape(held.shape[:2])
     slopes = np.mean([head.weight / head.scale for head in heads], axis=0)
     bias = float(np.mean([head.bias - (head.weight / head.scale) @ head.centre for head in heads]))
     return Head(
+        centre=centre,
+        scale=scale,
         weight=slopes, bias=bias, calibration=calibration, kinds=tuple(collected.kinds.tolist()),
         conditions=tuple(CONDITIONS), signals=tuple(names(PROBES)), encoders=encoders,
         autoencoder_sha256=autoencoder_sha256,
