@@ -23,6 +23,7 @@ from app.commands import (
     looking,
     making,
     measuring,
+    perturbations,
     planning,
     serving,
     signing,
@@ -59,8 +60,8 @@ def auditkit(
 
 THEMES = (
     making, measuring, looking, dashboard, keeping, building, benching, planning, watermarking, signing,
-    inspecting, detecting, detector_data, detector_evaluation, detector_attacks, copies, trusting, banking,
-    consenting, disclosing, transparency, serving,
+    inspecting, detecting, detector_data, detector_evaluation, detector_attacks, copies, perturbations,
+    trusting, banking, consenting, disclosing, transparency, serving,
 )  # fmt: skip
 for theme in THEMES:
     theme.register(app)
