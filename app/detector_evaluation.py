@@ -270,7 +270,7 @@ def _launderers(names: Sequence[str], device: str) -> dict[str, Callable[[np.nda
     from detectors.autoencoders import load_autoencoder
     from generators.bundled import FOLDER
 
-    found = {}
+    found: dict[str, Callable[[np.ndarray], np.ndarray]] = {}
     for name in names:
         bundled = FOLDER / name
         folder = str(bundled) if "/" not in name and (bundled / "model_index.json").is_file() else name

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -32,11 +32,16 @@ class Threshold(Protocol):
 class Trained(Protocol):
     """What is needed of `trained.Detector`."""
 
-    name: Any
-    family: Family
-    calibration: Calibration
-    familiarity: Familiarity
-    limit: Any
+    @property
+    def name(self) -> str: ...
+    @property
+    def family(self) -> Family: ...
+    @property
+    def calibration(self) -> Calibration: ...
+    @property
+    def familiarity(self) -> Familiarity: ...
+    @property
+    def limit(self) -> float: ...
 
     def scores(self, images: Images) -> NDArray[np.float64]: ...
     def threshold(self, fpr: float | None = None) -> Threshold: ...

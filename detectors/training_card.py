@@ -13,7 +13,8 @@ NAMES = {
     "balanced_accuracy": "balanced accuracy at the threshold", "not_scored": "images without a score",
 }  # fmt: skip
 LIMITS = (
-    "It knows the generators above. Of others its verdict may mean little: `auditkit detector evaluate` leaves one out and says.",
+    "It knows the generators above. Of others its verdict may mean little: `auditkit detector evaluate` leaves one out "
+    "and says.",
     "'no sign' does not say that an image is real.",
     "It can be evaded on purpose, and real images that went through an autoencoder may be called generated.",
     "A verdict is a reason to look, not a proof against anybody.",

@@ -1,0 +1,105 @@
+"""The data that the bundled detectors are trained and tested on.
+
+python -m benchmarks.detector_data personas OUT --corpus corpus --images 2
+    OUT/drawings/real/<style>/      drawings of people at work on plain papers, two papers each
+    OUT/unseen/real/openmoji/       the same of a style that no bundled model was trained on
+    OUT/reconstructed/              the drawings through the autoencoders of the family, aligned
+    OUT/runs/                       a run of each bundled generator, neutral prompts
+python -m benchmarks.detector_data photographs OUT --photographs photographs --autoencoder FOLDER ...
+    OUT/train/, OUT/test/           crops of photographs and their reconstructions, encoded alike
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from PIL import Image
+
+from app import api, detector_data
+from generators import corpus
+from generators.bundled import FOLDER
+from generators.training import pixels
+
+AUTOENCODERS = ("personas", "personas-dit")
+GENERATORS = ("personas", "personas-balanced", "personas-dit", "personas-turbo", "personas-pixel")
+
+
+def drawings(out: Path, table_of: Path, *, papers: int = 2, seed: int = 0) -> None:
+    """Write every drawing of a woman or a man at work; the source is the drawing, whatever the paper."""
+    import torch
+
+    table = corpus.read(table_of)
+    table = table[(table["occupation"] != "") & (table["gender"] != "neutral")].reset_index(drop=True)
+    random = torch.Generator().manual_seed(seed)
+    rows: dict[str, list[str]] = {"drawings": [], "unseen": []}
+    for paper in range(papers):
+        images = pixels.on_paper(pixels.load(table, "cpu"), 128, random)
+        levels = ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).numpy()
+        for record, image in zip(table.to_dict("records"), levels, strict=True):
+            part = "unseen" if record["split"] == "unseen" else "drawings"
+            name = f"real/{record['style']}/{record['name']}-{paper}.png"
+            (out / part / name).parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image).save(out / part / name)
+            rows[part].append(f"{name},real,{record['style']}/{record['name']},{record['style']}")
+    for part, lines in rows.items():
+        (out / part / "table.csv").write_text("\n".join(["file,label,source,origin", *lines]) + "\n")
+
+
+def personas(out: Path, table_of: Path, images: int) -> None:
+    """Drawings, their reconstructions, and a run of each generator."""
+    drawings(out, table_of)
+    for generator in GENERATORS:
+        api.generate("occupations", generator=generator, images_per_prompt=images, out=out / "runs", progress=True)
+    for name in AUTOENCODERS:
+        through(out, name)
+
+
+def through(out: Path, name: str) -> None:
+    """The drawings through an autoencoder, each with its drawing's source."""
+    import numpy as np
+
+    from detectors.autoencoders import load_autoencoder
+    from detectors.examples import Examples
+    from detectors.reading import read_examples
+
+    autoencoder = load_autoencoder(str(FOLDER / name / "vae"))
+    examples: Examples = read_examples(out / "drawings", both=False)
+    folder = out / "reconstructed" / f"{name}-autoencoder"
+    lines = ["file,label,source,origin,generator,made"]
+    for record, image in zip(examples.table.to_dict("records"), examples.images(), strict=True):
+        path = Path(record["file"])
+        target = f"generated/{path.parent.name}-{path.name}"
+        (folder / target).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.asarray(autoencoder.reconstruct(image))).save(folder / target)
+        lines.append(f"{target},generated,{record['source']},{record['origin']},{name}-autoencoder,reconstruction")
+    (folder / "table.csv").write_text("\n".join(lines) + "\n")
+
+
+def photographs(out: Path, folder: Path, autoencoders: list[str], *, side: int, crops: int) -> None:
+    """Aligned pairs of the photographs of `folder`/train and /test."""
+    for part in ("train", "test"):
+        detector_data.make_detector_pairs(
+            folder / part, autoencoders, out / part, crop=side, crops=crops, progress=True
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["personas", "photographs"])
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--corpus", type=Path, default=Path("corpus"))
+    parser.add_argument("--images", type=int, default=2, help="images a prompt")
+    parser.add_argument("--photographs", type=Path, default=Path("photographs/photographs"))
+    parser.add_argument("--autoencoder", action="append", default=[])
+    parser.add_argument("--side", type=int, default=512)
+    parser.add_argument("--crops", type=int, default=6)
+    given = parser.parse_args()
+    if given.what == "personas":
+        personas(given.out, given.corpus, given.images)
+    else:
+        photographs(given.out, given.photographs, given.autoencoder, side=given.side, crops=given.crops)
+
+
+if __name__ == "__main__":
+    main()
