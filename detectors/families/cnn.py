@@ -6,8 +6,9 @@ shortcut; so windows are cut from the image as it is, at test time over a fixed 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Mapping, Sequence
+from math import isfinite
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,13 +72,12 @@ class Cnn:
         }  # fmt: skip
         self.perturb: Perturb | None = None
         """Adversarial training: set before `fit`, it makes the windows of every batch harder."""
-        self._side, self._network, self._fused = crop, None, None
+        self._inputs, self._mixing, self._crops = tuple(inputs), mix, crops
+        self._side = self._most = crop
         self._device = "cpu"
+        self._network: Network | None = None
+        self._fused: Network | None = None
         _check(self.options, self.name)
-
-    _side: int
-    _network: Network | None
-    _fused: Network | None
 
     def fit(self, examples: Examples, *, seed: int, device: str, progress: Progress | None = None) -> None:
         import torch
@@ -88,15 +88,15 @@ class Cnn:
 
         check_examples(examples)
         pool = self._pool(examples, progress)
-        self._side = min(self.options["crop"], pool.shortest // GRID * GRID)
+        self._side = min(self._most, pool.shortest // GRID * GRID)
         plan = Plan(
             steps=self.options["steps"], minutes=self.options["minutes"], batch=self.options["batch"],
             side=self._side, lr=self.options["lr"], strength=self.options["augment"],
-            mixing=Mixing(share=self.options["mix"]),
+            mixing=Mixing(share=self._mixing),
         )  # fmt: skip
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            network = Network(self.options["inputs"], self.options["width"])
+            network = Network(self._inputs, self.options["width"])
         told = None if progress is None else lambda done, line: progress(0.05 + 0.95 * done, line)
         self._take(train(network, pool, plan, seed=seed, device=device, progress=told, perturb=self.perturb), device)
 
@@ -144,7 +144,7 @@ class Cnn:
             family = cls(**settings)
             family._side = side
             if state.tensors:
-                network = Network(family.options["inputs"], family.options["width"])
+                network = Network(family._inputs, family.options["width"])
                 network.load_state_dict({key: torch.from_numpy(np.array(v)) for key, v in state.tensors.items()})
                 family._take(network.eval(), device)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
@@ -175,7 +175,7 @@ class Cnn:
         import torch
 
         assert self._fused is not None
-        high, wide, corners = places(images.shape[2], images.shape[3], self._side, self.options["crops"])
+        high, wide, corners = places(images.shape[2], images.shape[3], self._side, self._crops)
         windows = torch.stack([images[..., t : t + high, left : left + wide] for t, left in corners], dim=1)
         return self._fused.features(windows.flatten(0, 1)).unflatten(0, (len(images), len(corners))).mean(dim=1)
 
@@ -200,25 +200,24 @@ class Cnn:
 
 def _check(options: dict[str, Any], name: str) -> None:
     """Refuse options that cannot be trained with."""
-    from math import isfinite
-
-    def refuse(option: str, wanted: str) -> None:
-        raise DetectorError(
-            f"{option} = {options[option]!r} cannot be: {wanted}", where=f"the options of {name}", mend=f"give {wanted}"
-        )
-
     if options["crop"] < 32 or options["crop"] % GRID:
-        refuse("crop", "a multiple of 8 of at least 32")
+        refuse(options, "crop", "a multiple of 8 of at least 32", name)
     for option in ("width", "crops", "steps"):
         if options[option] < 1:
-            refuse(option, "a whole number of at least 1")
+            refuse(options, option, "a whole number of at least 1", name)
     if options["batch"] < 2 or options["batch"] % 2:
-        refuse("batch", "an even number of at least 2")
+        refuse(options, "batch", "an even number of at least 2", name)
     for option in ("minutes", "augment", "lr"):
         if not (isfinite(options[option]) and options[option] >= 0):
-            refuse(option, "a number of at least 0")
+            refuse(options, option, "a number of at least 0", name)
     if not 0 <= options["mix"] <= 1:
-        refuse("mix", "a chance from 0 to 1")
-    known = ("rgb", "residual", "npr")
-    if not options["inputs"] or not set(options["inputs"]) <= set(known):
-        refuse("inputs", f"some of {', '.join(known)}")
+        refuse(options, "mix", "a chance from 0 to 1", name)
+    if not options["inputs"] or not set(options["inputs"]) <= {"rgb", "residual", "npr"}:
+        refuse(options, "inputs", "some of rgb, residual, npr", name)
+
+
+def refuse(options: Mapping[str, Any], option: str, wanted: str, name: str) -> NoReturn:
+    """Raise DetectorError for an option of a family."""
+    raise DetectorError(
+        f"{option} = {options[option]!r} cannot be", where=f"the options of {name}", mend=f"give {wanted}"
+    )

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits
+from torch.nn.functional import binary_cross_entropy_with_logits, softplus
 
 from detectors.base import Progress
 from detectors.pixels.network import Network
@@ -22,6 +22,9 @@ Perturb = Callable[[Callable[[Tensor], Tensor], Tensor, Tensor], Tensor]
 
 AHEAD = 3
 """Batches that wait."""
+
+RAMP = 0.4
+"""Share of the steps over which the augmentation rises from none: the trace is learned clean before it is hidden."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ def train(
 
     One batch in four has windows of half the side, so that small images are not foreign to it.
     """
-    network = network.to(device, memory_format=torch.channels_last).train()
+    network = network.to(device).to(memory_format=torch.channels_last).train()
     optimizer = torch.optim.AdamW(network.parameters(), lr=plan.lr, weight_decay=0.02)
     average = torch.optim.swa_utils.AveragedModel(network, avg_fn=_moving, use_buffers=True)
     started, losses = time.monotonic(), []
@@ -76,7 +79,9 @@ def train(
             network.eval()  # an attack must not move the running statistics
             x = perturb(network, x, y).detach()
             network.train()
-        loss = binary_cross_entropy_with_logits(network(x), y)
+        logits = network(x)
+        # Real and generated alternate. Their difference, in which an aligned pair's content cancels, is learned first.
+        loss = binary_cross_entropy_with_logits(logits, y) + softplus(logits[0::2] - logits[1::2]).mean()
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -88,6 +93,7 @@ def train(
     if progress:
         progress(1.0, f"{len(losses)} steps, loss {np.mean(losses[-50:]):.3f}")
     trained = average.module
+    assert isinstance(trained, Network)
     return trained.eval()
 
 
@@ -111,7 +117,8 @@ def _batches(pool: Pool, plan: Plan, seed: int) -> Iterator[tuple[NDArray[np.uin
         half = max(plan.side // 16 * 8, 32)
         side = half if half < plan.side and step % 4 == 3 else plan.side
         pairs = plan.batch // 2 * (plan.side // side) ** 2
-        return pool.batch(rng, pairs, side, strength=plan.strength, mixing=plan.mixing)
+        rising = min(1.0, step / (RAMP * plan.steps))
+        return pool.batch(rng, pairs, side, strength=plan.strength * rising, mixing=plan.mixing)
 
     with ThreadPoolExecutor(1) as threads:
         waiting: list[Future[tuple[NDArray[np.uint8], NDArray[np.float32]]]] = []

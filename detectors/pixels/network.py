@@ -10,7 +10,7 @@ from torch.nn.functional import avg_pool2d, conv2d, interpolate, pad
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 INPUTS = ("rgb", "residual", "npr")
-RESIDUAL_GAIN, NPR_GAIN = 8.0, 4.0  # bring the small differences to about the spread of the colours
+RESIDUAL_GAIN, NPR_GAIN = 40.0, 20.0  # a photograph's small differences then weigh as much as its colours
 
 
 def residual(images: Tensor) -> Tensor:
@@ -26,6 +26,11 @@ def npr(images: Tensor) -> Tensor:
     Tan et al. 2024, arXiv 2312.10461, section 3: what up-sampling layers leave between neighbours.
     """
     return images - interpolate(images[..., ::2, ::2], scale_factor=2, mode="nearest")
+
+
+def _bounded(planes: Tensor) -> Tensor:
+    """As they are near 0, at most 4 in size: edges must not drown the noise."""
+    return 4 * torch.tanh(planes / 4)
 
 
 class Network(nn.Module):
@@ -54,9 +59,9 @@ class Network(nn.Module):
             if name == "rgb":
                 planes.append(2 * windows - 1)
             elif name == "residual":
-                planes.append(RESIDUAL_GAIN * residual(windows))
+                planes.append(_bounded(RESIDUAL_GAIN * residual(windows)))
             else:
-                planes.append(NPR_GAIN * npr(windows))
+                planes.append(_bounded(NPR_GAIN * npr(windows)))
         stacked = torch.cat(planes, dim=1).contiguous(memory_format=torch.channels_last)
         return self.body(stacked).mean(dim=(2, 3))
 
@@ -69,7 +74,10 @@ class Network(nn.Module):
         folded = Network(self.inputs, self.width).eval()
         layers: list[nn.Module] = []
         for at in range(0, len(self.body), 3):
-            layers += [fuse_conv_bn_eval(self.body[at].eval(), self.body[at + 1].eval()), nn.ReLU(inplace=True)]  # type: ignore[type-var]
+            convolution, normalisation = self.body[at], self.body[at + 1]
+            assert isinstance(convolution, nn.Conv2d)
+            assert isinstance(normalisation, nn.BatchNorm2d)
+            layers += [fuse_conv_bn_eval(convolution.eval(), normalisation.eval()), nn.ReLU(inplace=True)]
         folded.body = nn.Sequential(*layers)
         folded.head.load_state_dict(self.head.state_dict())
         return folded.requires_grad_(False).to(memory_format=torch.channels_last)

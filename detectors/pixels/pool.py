@@ -96,8 +96,10 @@ class Pool:
         for _ in range(pairs):
             made = int(rng.choice(self.by_generator[rng.integers(len(self.by_generator))]))
             partner = self.partner.get(made)
-            aligned = partner is not None and not (len(self.alone) and rng.random() < 0.25)
-            real = partner if aligned else int(rng.choice(self.alone if len(self.alone) else self.real))
+            if len(self.alone) and rng.random() < 0.25:
+                partner = None
+            aligned = partner is not None
+            real = int(rng.choice(self.alone if len(self.alone) else self.real)) if partner is None else partner
             augmentation = Augmentation.drawn(rng, strength)
             first, second = self._windows(rng, real, made, augmentation, side, aligned=aligned)
             if aligned:

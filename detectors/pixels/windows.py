@@ -20,7 +20,7 @@ def places(height: int, width: int, side: int, count: int) -> tuple[int, int, li
     high, wide = (min(side, length) // GRID * GRID for length in (height, width))
     down, across = math.ceil(height / high), math.ceil(width / wide)
     while down * across > count and down * across > 1:
-        if down / height >= across / width and down > 1 or across == 1:
+        if (down / height >= across / width and down > 1) or across == 1:
             down -= 1
         else:
             across -= 1
