@@ -133,6 +133,7 @@ def test_a_family_comes_back_from_its_state(name: str, fitted: dict[str, Any]) -
     assert json.loads(json.dumps(state.settings)) == state.settings
     assert all(isinstance(value, np.ndarray) for value in state.tensors.values())
     again = family_class(name).from_state(state, device="cpu")
+    assert again.state().settings == state.settings
     images = [real(1), generated(2), real(3, 96)]
     np.testing.assert_allclose(again.scores(images), fitted[name].scores(images), atol=1e-4)
     np.testing.assert_allclose(again.features(images), fitted[name].features(images), atol=1e-4)

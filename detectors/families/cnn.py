@@ -128,7 +128,7 @@ class Cnn:
         tensors: dict[str, np.ndarray] = {}
         if self._network is not None:
             tensors = {key: value.numpy() for key, value in self._network.cpu().state_dict().items()}
-        return State({**self.options, "side": self._side, "version": self.version}, tensors)
+        return State({**self.options, "trained_side": self._side, "version": self.version}, tensors)
 
     @classmethod
     def from_state(cls, state: State, *, device: str) -> Cnn:
@@ -140,7 +140,7 @@ class Cnn:
         try:
             if settings.pop("version") != cls.version:
                 raise ValueError("it is of another version")
-            side = int(settings.pop("side"))
+            side = int(settings.pop("trained_side"))
             family = cls(**settings)
             family._side = side
             if state.tensors:
