@@ -45,7 +45,7 @@ class Spectrum:
             rows.append(self._profile(image))
             if progress:
                 progress((row + 1) / len(examples), f"spectrum {row + 1} of {len(examples)}")
-        self._head = Linear.fitted(np.stack(rows), examples.labels, seed=seed)
+        self._head = Linear.fitted(np.stack(rows), examples.labels, seed=seed, sources=examples.sources)
 
     def scores(self, images: Images) -> NDArray[np.float64]:
         return self._head.scores(self.features(images))
