@@ -69,7 +69,7 @@ class Autoencoder:
         out = np.empty_like(image)
         with torch.inference_mode():
             for seen, kept, inner in _tiles(*image.shape[:2]):
-                tile = torch.from_numpy(np.ascontiguousarray(image[seen])).to(self.device).permute(2, 0, 1)[None]
+                tile = torch.from_numpy(image[seen].copy()).to(self.device).permute(2, 0, 1)[None]
                 made = self.reconstruct_tensor(tile.float() / 255)[0].permute(1, 2, 0)
                 out[kept] = (made * 255).round().to(torch.uint8).cpu().numpy()[inner]
         return out

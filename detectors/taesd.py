@@ -45,7 +45,7 @@ class Block(nn.Module):
 
 
 def encoder(weights: Mapping[str, Tensor]) -> nn.Sequential:
-    """[n, 3, h, w] in 0..1 -> latents [n, c, h/8, w/8]. Raises RuntimeError or KeyError where the weights do not fit."""
+    """[n, 3, h, w] in 0..1 -> latents [n, c, h/8, w/8]. Raises RuntimeError or KeyError where weights do not fit."""
     latent = weights["14.weight"].shape[0]
     layers: list[nn.Module] = [nn.Conv2d(3, CHANNELS, 3, padding=1), Block(_pools(weights, 1))]
     for _ in range(3):
