@@ -13,6 +13,7 @@ from app.commands import (
     consenting,
     dashboard,
     disclosing,
+    forensics,
     inspecting,
     keeping,
     looking,
@@ -54,7 +55,7 @@ def auditkit(
 
 THEMES = (
     making, measuring, looking, dashboard, keeping, building, benching, planning, watermarking, signing, inspecting,
-    trusting, banking, consenting, disclosing, transparency, serving,
+    trusting, banking, consenting, disclosing, transparency, serving, forensics,
 )  # fmt: skip
 for theme in THEMES:
     theme.register(app)

@@ -16,6 +16,7 @@ _VERBS = {
     "app.marks": ("embed_watermark", "detect_watermark", "identify_watermark", "root_watermark", "bench_watermark"),
     "app.finding": ("open_run", "list_runs"),
     "app.looking": ("list_generators", "model_card", "write_cards"),
+    "app.forensics": ("camera_fingerprint", "match_camera", "jpeg_history"),
     "app.provenance": ("sign", "sign_folder", "sign_run", "inspect", "scan", "disclose", "make_pki"),
 }  # fmt: skip
 _MODULES = {verb: module for module, verbs in _VERBS.items() for verb in verbs}
