@@ -18,6 +18,7 @@ from app.commands import (
     detector_data,
     detector_evaluation,
     disclosing,
+    forensics,
     inspecting,
     keeping,
     looking,
@@ -60,8 +61,8 @@ def auditkit(
 
 THEMES = (
     making, measuring, looking, dashboard, keeping, building, benching, planning, watermarking, signing,
-    inspecting, detecting, detector_data, detector_evaluation, detector_attacks, copies, perturbations,
-    trusting, banking, consenting, disclosing, transparency, serving,
+    inspecting, detecting, detector_data, detector_evaluation, detector_attacks, forensics, copies,
+    perturbations, trusting, banking, consenting, disclosing, transparency, serving,
 )  # fmt: skip
 for theme in THEMES:
     theme.register(app)

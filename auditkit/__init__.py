@@ -19,6 +19,7 @@ _VERBS = {
     "app.detector_data": ("make_detector_pairs", "make_detector_data_alike", "audit_shortcuts"),
     "app.copies": ("index_copies", "calibrate_copies", "find_copies", "copies_page", "memorisation", "protect",
                    "calibrate_protected", "check_protected"),
+    "app.forensics": ("camera_fingerprint", "match_camera", "jpeg_history"),
     "app.provenance": ("sign", "sign_folder", "sign_run", "inspect", "scan", "disclose", "make_pki"),
     "app.detection": ("train_detector", "detect", "list_detectors", "detector_card"),
     "app.detector_attacks": ("attack_detector",),
