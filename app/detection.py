@@ -37,6 +37,7 @@ def train_detector(
     *data: str | Path,
     family: str = "cnn",
     out: str | Path,
+    development: Sequence[str | Path] = (),
     test: Sequence[str | Path] = (),
     reconstruct: Sequence[str] = (),
     crop: int | None = None,
@@ -52,6 +53,7 @@ def train_detector(
         data: folders (real/<origin>/, generated/<generator>/), tables or runs; see docs/detectors_data.md.
         family: `auditkit plugins` lists them as detector_families.
         out: the folder to write.
+        development: held-out data to set the threshold on; by default a part of `data`.
         test: held-out data to report on; by default a part of `data`.
         reconstruct: autoencoders, by a bundled generator's name or a folder. The real images are reconstructed through
             each, encoded alike, and these pairs are what the detector learns from, beside the generated images of
@@ -79,9 +81,12 @@ def train_detector(
         )  # fmt: skip
     else:
         examples = read_examples(*data, skip_bad=skip_bad)
-    held = read_examples(*test, skip_bad=skip_bad) if test else None
+    held = {
+        part: read_examples(*named, skip_bad=skip_bad) if named else None
+        for part, named in (("development", development), ("test", test))
+    }
     with _telling("train", progress) as tell:
-        return train(examples, family=family, out=out, test=held, device=device, progress=tell, **settings)
+        return train(examples, family=family, out=out, **held, device=device, progress=tell, **settings)
 
 
 def detect(

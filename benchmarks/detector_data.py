@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+import pandas as pd
 from PIL import Image
 
 from app import api, detector_data
@@ -22,6 +23,7 @@ from generators.bundled import FOLDER
 from generators.training import pixels
 
 AUTOENCODERS = ("personas", "personas-dit")
+ORIGIN = {"drawings": "drawings", "unseen": "openmoji"}
 GENERATORS = ("personas", "personas-balanced", "personas-dit", "personas-turbo", "personas-pixel")
 
 
@@ -41,7 +43,7 @@ def drawings(out: Path, table_of: Path, *, papers: int = 2, seed: int = 0) -> No
             name = f"real/{record['style']}/{record['name']}-{paper}.png"
             (out / part / name).parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(image).save(out / part / name)
-            rows[part].append(f"{name},real,{record['style']}/{record['name']},{record['style']}")
+            rows[part].append(f"{name},real,{record['style']}/{record['name']},{ORIGIN[part]}")
     for part, lines in rows.items():
         (out / part / "table.csv").write_text("\n".join(["file,label,source,origin", *lines]) + "\n")
 
@@ -82,6 +84,15 @@ def photographs(out: Path, folder: Path, autoencoders: list[str], *, side: int, 
         detector_data.make_detector_pairs(
             folder / part, autoencoders, out / part, crop=side, crops=crops, progress=True
         )
+    halves(out / "test")
+
+
+def halves(folder: Path) -> None:
+    """Two tables of the test photographs: one to set a threshold on, one to report on."""
+    table = pd.read_csv(folder / "table.csv", dtype=str, keep_default_na=False)
+    sources = sorted(set(table["source"]))
+    for name, chosen in (("development", sources[::2]), ("held-out", sources[1::2])):
+        table[table["source"].isin(chosen)].to_csv(folder / f"{name}.csv", index=False)
 
 
 def main() -> None:

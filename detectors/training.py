@@ -40,6 +40,7 @@ LARGE = 1 << 16
 HALF_ERROR = 0.01
 """How far half precision may move a development score, in standard deviations of the scores."""
 
+_PARTS = ("train", "development", "test")
 _MORE = "add images of other sources, or give a smaller part to training"
 
 
@@ -65,6 +66,7 @@ def train(
     options: Mapping[str, Any] | None = None,
     out: str | Path,
     name: str | None = None,
+    development: Examples | None = None,
     test: Examples | None = None,
     seed: int = 0,
     device: str = "auto",
@@ -84,6 +86,7 @@ def train(
         options: of the family, as its constructor takes them.
         out: a new folder.
         name: of the detector; by default the folder's.
+        development: held-out examples to set the threshold on; by default a part of `examples`.
         test: held-out examples to report on, of other sources; by default a part of `examples`.
         fpr: false positive rate to freeze the threshold at, over 0 and under 1/2.
         minutes: of training, for families that have the option.
@@ -111,7 +114,9 @@ def train(
     tell = progress or (lambda fraction, line: None)
     check_classes(examples)
     tell(0.0, "looking for copies across the split")
-    parts = _parts(examples, test, seed=seed, shares=shares, duplicates=duplicates, near=near)
+    parts = _parts(
+        examples, {"development": development, "test": test}, seed=seed, shares=shares, duplicates=duplicates, near=near
+    )
     for part, held in parts.items():
         _check_part(part, held)
     audit = _shortcuts(examples, seed, _within(tell, 0.02, 0.1))
@@ -244,26 +249,35 @@ def plain(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 def _parts(
     examples: Examples,
-    test: Examples | None,
+    given: Mapping[str, Examples | None],
     *,
     seed: int,
     shares: tuple[float, float, float],
     duplicates: Duplicates,
     near: int | None,
 ) -> dict[str, Examples]:
+    """train, development and test: those `given`, and `examples` cut by `shares` into the others."""
+    apart = {name: held for name, held in given.items() if held is not None}
+    names = [name for name in ("train", "development", "test") if name not in apart]
     try:
-        if test is None:
-            masks = split(examples, seed=seed, shares=shares, duplicates=duplicates, near=near)
-            return {name: examples.where(mask) for name, mask in masks.items()}
-        masks = split(examples, seed=seed, shares=shares[:2], duplicates=duplicates, near=near)
-        check_classes(test)
-        whole = Examples(pd.concat([examples.table, test.table], ignore_index=True))
-        is_test = np.arange(len(whole)) >= len(examples)
-        if duplicates != "ignore":
-            check_split(whole, {"training": ~is_test, "test": is_test}, near=near)
-        return {**{name: examples.where(mask) for name, mask in masks.items()}, "test": test}
+        if len(names) == 1:
+            masks = {"train": np.ones(len(examples), bool)}
+        else:
+            some = tuple(share for name, share in zip(_PARTS, shares, strict=True) if name in names)
+            cut = split(examples, seed=seed, shares=some, duplicates=duplicates, near=near)
+            masks = dict(zip(names, cut.values(), strict=True))
+        parts = {name: examples.where(mask) for name, mask in masks.items()}
+        if apart:
+            for held in apart.values():
+                check_classes(held)
+            tables = [examples.table, *(held.table for held in apart.values())]
+            which = np.repeat(np.arange(len(tables)), [len(table) for table in tables])
+            whole = Examples(pd.concat(tables, ignore_index=True))
+            if duplicates != "ignore":
+                check_split(whole, {name: which == at for at, name in enumerate(("training", *apart))}, near=near)
+        return {**parts, **apart}
     except DetectorError as error:
-        if duplicates == "error" and "duplicates" in error.what and test is None:
+        if duplicates == "error" and "duplicates" in error.what and not apart:
             mend = f"{error.mend}; or keep copies on one side: --duplicates join"
             raise DetectorError(error.what, where=error.where, mend=mend) from None
         raise

@@ -98,6 +98,10 @@ def train(
         list[str], typer.Option("--option", help="key=value, an option of the family; repeat for more.")
     ] = [],  # noqa: B006
     name: Annotated[str | None, typer.Option(help="The detector's name; by default the folder's.")] = None,
+    development: Annotated[
+        list[Path],
+        typer.Option("--development", help="Held-out data to set the threshold on; by default a fifth of DATA."),
+    ] = [],  # noqa: B006
     test: Annotated[
         list[Path], typer.Option("--test", help="Held-out data to report on; by default a fifth of DATA.")
     ] = [],  # noqa: B006
@@ -133,7 +137,8 @@ def train(
 ) -> Answer:
     """Train a detector of generated images on your own real and generated ones, and report on held-out sources."""
     made = detection.train_detector(
-        *data, family=family, out=out, test=test, reconstruct=reconstruct, crop=crop, crops=crops, skip_bad=skip_bad,
+        *data, family=family, out=out, development=development, test=test, reconstruct=reconstruct, crop=crop,
+        crops=crops, skip_bad=skip_bad,
         device=device, progress=True, options=parse_options(option), name=name, seed=seed, fpr=fpr, minutes=minutes,
         adversarial=adversarial, calibration=str(calibration), duplicates=duplicates.value, near=near or None,
     )  # fmt: skip
