@@ -16,14 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from app.output import Progress, progress_bar
 from auditkit.errors import ImageError
 from auditkit.files import write_atomic
-from auditkit.images import open_image
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from detectors.forensics.double_jpeg import Double
     from detectors.forensics.jpeg_ghosts import Ghosts
     from detectors.forensics.jpeg_quality import Quality
@@ -90,7 +89,7 @@ def camera_fingerprint(
 
         def opened() -> Iterator[np.ndarray]:
             for done, file in enumerate(files):
-                yield np.asarray(open_image(file))
+                yield _pixels(file)
                 if update:
                     update(done + 1, len(files))
 
@@ -111,7 +110,7 @@ def match_camera(image: str | Path, *, camera: str | Path, search: bool = False)
     """
     from detectors.forensics.prnu import Fingerprint, match
 
-    return match(np.asarray(open_image(image)), Fingerprint.load(Path(camera)), search=search)
+    return match(_pixels(image), Fingerprint.load(Path(camera)), search=search)
 
 
 def jpeg_history(image: str | Path, *, map: str | Path | None = None) -> JpegHistory:
@@ -128,7 +127,7 @@ def jpeg_history(image: str | Path, *, map: str | Path | None = None) -> JpegHis
     from detectors.forensics.jpeg_ghosts import ghosts
     from detectors.forensics.jpeg_quality import quality_of_file, quality_of_pixels
 
-    pixels = np.asarray(open_image(image))
+    pixels = _pixels(image)
     last = quality_of_file(Path(image).read_bytes()) or quality_of_pixels(pixels)
     earlier = double_compression(pixels, last.quality, last.grid)
     try:
@@ -142,6 +141,14 @@ def jpeg_history(image: str | Path, *, map: str | Path | None = None) -> JpegHis
         found.map_image().save(stream, "PNG")
         write_atomic(Path(map), stream.getvalue())
     return JpegHistory(last, earlier, found, None if map is None else Path(map))
+
+
+def _pixels(file: str | Path) -> np.ndarray:
+    import numpy as np
+
+    from auditkit.images import open_image
+
+    return np.asarray(open_image(file))
 
 
 def _files(images: Sequence[str | Path]) -> list[Path]:

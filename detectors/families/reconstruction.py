@@ -51,7 +51,7 @@ class Reconstruction:
     paper: ClassVar[str] = "Ricker et al. 2024, arXiv 2401.17879 (AEROBLADE)"
     min_side: ClassVar[int] = 64
 
-    def __init__(self, *, autoencoders: Sequence[str] = (), side: int = 256, tiles: int = 4):
+    def __init__(self, *, autoencoders: Sequence[str] = (), side: int = 256, tiles: int = 2):
         if side < self.min_side or side % GRID or tiles < 1:
             raise DetectorError(
                 f"tiles of {side} pixels, {tiles} an image, cannot be looked at",
@@ -231,10 +231,10 @@ class Reconstruction:
 
     def _middle(self, image: np.ndarray) -> np.ndarray:
         """The part of an image in which its tiles lie, on the grid."""
-        across = int(np.ceil(np.sqrt(self.tiles))) * self.side
-        height, width = image.shape[:2]
-        top, left = (max(length - across, 0) // 2 // GRID * GRID for length in (height, width))
-        return np.ascontiguousarray(image[top : top + across, left : left + across])
+        columns = int(np.ceil(np.sqrt(self.tiles)))
+        most = -(-self.tiles // columns) * self.side, columns * self.side
+        top, left = (max(length - each, 0) // 2 // GRID * GRID for length, each in zip(image.shape, most, strict=False))
+        return np.ascontiguousarray(image[top : top + most[0], left : left + most[1]])
 
     def _places(self, shape: tuple[int, ...]) -> list[tuple[slice, slice]]:
         """Where the tiles lie in a middle: whole ones, or the one smaller tile of a small image."""

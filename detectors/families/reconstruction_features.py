@@ -21,7 +21,7 @@ from detectors.forensics.jpeg_quality import quality_of_pixels
 from detectors.forensics.noise import LUMA
 
 _ORDER = np.add.outer(np.arange(8), np.arange(8)).ravel()
-BANDS = [np.flatnonzero((low <= _ORDER) & (high >= _ORDER)) for low, high in ((0, 0), (1, 2), (3, 4), (5, 7), (8, 14))]
+BANDS = [np.flatnonzero(np.isin(_ORDER, orders)) for orders in ([0], [1, 2], [3, 4], [5, 6, 7], range(8, 15))]
 """Five rings of the 8 x 8 cosine frequencies of the luminance; a sixth band is the colour."""
 WIDTH = 3 * len(BANDS) + 2
 

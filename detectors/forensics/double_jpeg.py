@@ -1,4 +1,4 @@
-"""Whether an image was compressed as JPEG twice, on the same grid: a first quality leaves gaps in what the second keeps.
+"""Whether an image was compressed as JPEG twice, on the same grid: a first quality leaves gaps in what a second keeps.
 
 The histogram of each frequency's quantised coefficients is held against two predictions (after Lukas and Fridrich 2003;
 Popescu and Farid 2004 describe the gaps): coefficients quantised once, and quantised at a first step, rounded to

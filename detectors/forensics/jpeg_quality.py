@@ -28,6 +28,8 @@ FEWEST_BLOCKS = 64
 FINE, LEAST_GAIN = 93, -0.075
 """From quality FINE on, smooth pixels that were never compressed look alike: then quantisation must also explain the
 coefficients better than none, by so many nats each (training photographs, uncompressed: at most -0.079)."""
+GRID_SIDE = 256
+"""Pixels a side of the corner in which the grid is looked for."""
 STANDS_OUT = 0.005
 """Share of coefficients by which JPEG's grid has more near 0 than any other; training photographs: 0.002 at most
 without compression, 0.009 at least at qualities up to 95."""
@@ -99,7 +101,7 @@ def grid_of(image: np.ndarray) -> tuple[int, int]:
 
     Of the 64 grids the one whose blocks have the most coefficients near 0, if it stands out from the others.
     """
-    part = image[: 512 + 8, : 512 + 8]
+    part = image[: GRID_SIDE + 8, : GRID_SIDE + 8]
     if min(part.shape[:2]) < 32:
         return (0, 0)
     shares = np.zeros((8, 8))
@@ -129,10 +131,9 @@ def _tables() -> NDArray[np.int64]:
 
 def _log_likelihoods(counts: NDArray[np.float64]) -> NDArray[np.float64]:
     """Of each frequency's coefficients at each step, [64, 256]; step 0 is no quantisation."""
-    steps = np.zeros((64, 256))
-    for step, model in enumerate(_models()):
-        steps[:, step] = (counts @ model.T).max(axis=1)
-    return steps
+    models = _models()
+    each = models.reshape(-1, models.shape[-1]) @ counts.T.astype(np.float32)
+    return each.reshape(256, -1, 64).max(axis=1).T.astype(np.float64)
 
 
 @lru_cache(maxsize=1)

@@ -11,6 +11,7 @@ data where that owner can be found.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,8 +57,8 @@ class Fingerprint:
         """
         from safetensors.numpy import save
 
-        notes = {"kind": "prnu", "version": str(VERSION), "images": str(self.images)}
-        write_atomic(path, save({"pattern": np.ascontiguousarray(self.pattern)}, metadata=notes))
+        notes = json.dumps({"version": VERSION, "images": self.images})
+        write_atomic(path, save({"pattern": np.ascontiguousarray(self.pattern)}, metadata={"prnu": notes}))
 
     @staticmethod
     def load(path: Path) -> Fingerprint:
@@ -73,11 +74,11 @@ class Fingerprint:
             raise DetectorError("the fingerprint does not exist", where=path, mend=mend)
         try:
             with safe_open(path, "numpy") as file:
-                notes, pattern = file.metadata() or {}, file.get_tensor("pattern")
-                images = int(notes["images"])
-        except (SafetensorError, KeyError, ValueError, OSError):
+                notes, pattern = json.loads((file.metadata() or {})["prnu"]), file.get_tensor("pattern")
+                version, images = int(notes["version"]), int(notes["images"])
+        except (SafetensorError, KeyError, TypeError, ValueError, OSError):
             raise DetectorError("the file is no fingerprint, or a damaged one", where=path, mend=mend) from None
-        if notes.get("kind") != "prnu" or notes.get("version") != str(VERSION):
+        if version != VERSION:
             raise DetectorError("the file holds no fingerprint of this version", where=path, mend=mend)
         if pattern.ndim != 2 or min(pattern.shape) < SIDE or not np.isfinite(pattern).all() or not pattern.any():
             raise DetectorError("the fingerprint is no plane of finite numbers", where=path, mend=mend)
