@@ -61,7 +61,8 @@ def reconstruction(folder: Path, autoencoders: dict[str, str]) -> list[Row]:
     train = sorted((folder / "train").glob("*.png"))
     table = [{"file": str(f), "label": "real", "source": f.stem, "origin": "train", "generator": "", "made": ""}
              for f in train]  # fmt: skip
-    test = [opened(file) for file in sorted((folder / "test").glob("*.png"))]
+    # Only the part that the family looks at is reconstructed: 256 rows of 512 pixels, on the grid of the latents.
+    test = [opened(file)[128:384] for file in sorted((folder / "test").glob("*.png"))]
     families = {}
     for name, place in autoencoders.items():
         families[name] = Reconstruction(autoencoders=[place])

@@ -92,16 +92,18 @@ def _counts(sizes: NDArray[np.floating], bins: int) -> NDArray[np.int64]:
     return np.bincount(place.ravel(), minlength=sizes.shape[1] * bins).reshape(-1, bins)
 
 
-def _sizes() -> NDArray[np.float64]:
+def _sizes() -> NDArray[np.floating]:
     return (np.arange(round(REACH / WIDTH)) + 0.5) * WIDTH
 
 
-def _quantised_once(fine: NDArray[np.float64], step: int) -> NDArray[np.float64]:
+def _quantised_once(fine: NDArray[np.floating], step: int) -> NDArray[np.floating]:
     """Distribution of sizes, [SIZES], of coefficients with the fine distribution [bins]."""
-    return np.bincount(np.minimum(np.round(_sizes() / step).astype(int), SIZES - 1), fine, SIZES)
+    return np.asarray(
+        np.bincount(np.minimum(np.round(_sizes() / step).astype(int), SIZES - 1), fine, SIZES), np.float64
+    )
 
 
-def _quantised_twice(fine: NDArray[np.float64], first: int, second: int) -> NDArray[np.float64]:
+def _quantised_twice(fine: NDArray[np.floating], first: int, second: int) -> NDArray[np.floating]:
     """The same after a first quantisation, whose multiples are blurred by rounding to pixels."""
     multiple = np.bincount(np.round(_sizes() / first).astype(int), fine)
     value = np.arange(len(multiple)) * first
@@ -111,5 +113,5 @@ def _quantised_twice(fine: NDArray[np.float64], first: int, second: int) -> NDAr
     return multiple @ within
 
 
-def _smoothed(distribution: NDArray[np.float64]) -> NDArray[np.float64]:
+def _smoothed(distribution: NDArray[np.floating]) -> NDArray[np.floating]:
     return (1 - SMOOTHING) * distribution + SMOOTHING / SIZES
