@@ -86,7 +86,16 @@ def train_detector(
         for part, named in (("development", development), ("test", test))
     }
     with _telling("train", progress) as tell:
-        return train(examples, family=family, out=out, **held, device=device, progress=tell, **settings)
+        return train(
+            examples,
+            family=family,
+            out=out,
+            development=held["development"],
+            test=held["test"],
+            device=device,
+            progress=tell,
+            **settings,
+        )
 
 
 def detect(

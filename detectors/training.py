@@ -122,18 +122,18 @@ def train(
     audit = _shortcuts(examples, seed, _within(tell, 0.02, 0.1))
     on = pick_device(device)
     chosen.fit(parts["train"], seed=seed, device=on, progress=_within(tell, 0.1, 0.7))
-    development = look(chosen, parts["development"], progress=_within(tell, 0.7, 0.8))
-    chosen, development = _in_half(chosen, development, parts["development"], on)
+    seen = look(chosen, parts["development"], progress=_within(tell, 0.7, 0.8))
+    chosen, seen = _in_half(chosen, seen, parts["development"], on)
     known = look(chosen, _some(parts["train"], MOST_KNOWN, seed), progress=_within(tell, 0.8, 0.9))
-    familiarity = Familiarity.fit(known.features, development.features, seed=seed)
+    familiarity = Familiarity.fit(known.features, seen.features, seed=seed)
     rows = parts["train"].table
     made = Detector(
         name=name or slug(out.resolve().name),
         family=chosen,
-        thresholds=_thresholds(development, fpr),
-        calibration=Calibration.fit(development.scores, development.labels, development.sources, kind=calibration),
+        thresholds=_thresholds(seen, fpr),
+        calibration=Calibration.fit(seen.scores, seen.labels, seen.sources, kind=calibration),
         familiarity=Familiarity.from_state(familiarity.state()),  # in the precision that it is kept in
-        limit=_limit(development),
+        limit=_limit(seen),
         knows=tuple(sorted(set(rows["generator"]) - {""})),
         origins=tuple(sorted(set(rows["origin"][rows["label"] == "real"]))),
     )
