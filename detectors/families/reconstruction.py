@@ -77,7 +77,7 @@ class Reconstruction:
             raise too_few(len(real), int(examples.labels.sum()))
         rows: list[list[NDArray[np.float64]]] = [[] for _ in self._loaded]
         for at, row in enumerate(real):
-            image = self._middle(examples.image(int(row)))
+            image = self.middle(examples.image(int(row)))
             if min(image.shape[:2]) >= self.min_side:
                 for kept, autoencoder in zip(rows, self._loaded, strict=True):
                     kept.extend(self._pairs(image, autoencoder, QUALITIES[at % len(QUALITIES)]))
@@ -176,7 +176,7 @@ class Reconstruction:
         if min(image.shape[:2]) < self.min_side:
             yield from (np.full(WIDTH, np.nan) for _ in self._loaded)
             return
-        middle = self._middle(image)
+        middle = self.middle(image)
         quality = encoded_at(middle)
         for autoencoder in self._loaded:
             yield np.mean([features(tile, autoencoder, quality) for tile in self._tiles(middle)], axis=0)
@@ -229,8 +229,8 @@ class Reconstruction:
                 ", ".join(refused),
             )
 
-    def _middle(self, image: np.ndarray) -> np.ndarray:
-        """The part of an image in which its tiles lie, on the grid."""
+    def middle(self, image: np.ndarray) -> np.ndarray:
+        """The part of an image [h, w, 3] in which its tiles lie; it begins at a multiple of 16 pixels."""
         columns = int(np.ceil(np.sqrt(self.tiles)))
         most = -(-self.tiles // columns) * self.side, columns * self.side
         top, left = (max(length - each, 0) // 2 // GRID * GRID for length, each in zip(image.shape, most, strict=False))

@@ -29,7 +29,7 @@ REACH, WIDTH = 400.0, 0.25
 SMOOTHING = 2e-3
 SHIFTS = ((4, 4), (3, 5), (5, 3), (4, 2))
 THRESHOLD = 0.13
-"""Nats a block from which on an image counts as compressed twice; none of 92 training photographs compressed once
+"""Nats a block from which on an image counts as compressed twice; one of 92 training photographs compressed once
 reaches it."""
 
 
