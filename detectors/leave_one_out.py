@@ -45,16 +45,11 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Contender:
-    """A family as it stands in a table: its name there, the registered family, its options.
-
-    Attributes:
-        resized: side in pixels that images are resized to before the family sees them; 0 for never.
-    """
+    """A family as it stands in a table: its name there, the registered family, its options."""
 
     name: str
     family: str
     options: Mapping[str, Any] = field(default_factory=dict)
-    resized: int = 0
 
     def made(self) -> Any:
         """The family, unfitted.
@@ -64,23 +59,18 @@ class Contender:
         """
         kind = registry.load("detector_families", self.family)
         try:
-            made = kind(**self.options)
+            return kind(**self.options)
         except TypeError as error:
             raise DetectorError(
                 f"the family '{self.family}' does not take these options: {error}",
                 where=", ".join(f"{name}={value}" for name, value in self.options.items()),
                 mend=f"see the docstring of {kind.__module__}.{kind.__name__}",
             ) from None
-        if not self.resized:
-            return made
-        from detectors.resized import Resized
-
-        return Resized(made, side=self.resized)
 
 
 BASELINES = (
     Contender("clip-linear", "clip-linear"),
-    Contender("cnn-resized", "cnn", {"inputs": ["rgb"], "augment": 0.0, "mix": 0.0}, resized=64),
+    Contender("cnn-resized", "cnn-resized"),
     Contender("npr", "npr"),
     Contender("spectrum", "spectrum"),
 )
@@ -269,7 +259,7 @@ def _fingerprint(
     held = registry.load("detector_families", contender.family)
     what = {
         "version": VERSION, "contender": contender.name, "family": contender.family, "options": dict(contender.options),
-        "family_version": held.version, "resized": contender.resized, "left": fold.left, "name": fold.name,
+        "family_version": held.version, "left": fold.left, "name": fold.name,
         "steps": [key(step) for step in steps], "seed": seed, "device": device, "calibration": kind,
         "table": sha256(table.to_csv(index=False).encode()), "files": sha256("\n".join(stamps).encode()),
         "train": sha256(np.packbits(fold.train).tobytes()), "test": sha256(np.packbits(fold.test).tobytes()),

@@ -3,7 +3,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 from detector_eval_helpers import examples_of, folds_of, make_data, origin_folds_of
 
@@ -150,19 +149,3 @@ def test_an_unknown_family_or_option_is_told_before_the_work(examples, tmp_path)
     with pytest.raises(DetectorError, match="does not take these options"):
         leave_one_out.run(examples, folds_of(examples), [wrong], tmp_path, steps=STEPS)
     assert not list(Path(tmp_path).rglob("*"))
-
-
-def test_a_resized_contender_sees_squares_of_one_size(examples, tmp_path, monkeypatch) -> None:
-    sizes = set()
-    profile = Spectrum._profile
-
-    def spy(self, image: np.ndarray) -> np.ndarray:
-        sizes.add(image.shape)
-        return profile(self, image)
-
-    monkeypatch.setattr(Spectrum, "_profile", spy)
-    contender = Contender("spectrum-resized", "spectrum", resized=40)
-    steps = robustness.steps(["crop:0.8"])
-    (outcome,) = leave_one_out.run(examples, folds_of(examples)[:1], [contender], tmp_path, steps=steps)
-    assert sizes == {(40, 40, 3)}
-    assert isinstance(outcome.scored, pd.DataFrame)
