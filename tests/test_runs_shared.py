@@ -22,6 +22,7 @@ import pytest
 from PIL import Image
 
 from auditkit.errors import RunError
+from auditkit.processes import without_main
 from auditkit.runs import Run, RunWriter, create, open_run, verify
 from auditkit.runs.background import Background
 from auditkit.runs.locks import RunLock
@@ -53,7 +54,8 @@ def files(run: Run) -> set[str]:
 
 def start(context: ForkServerContext, out: Path, **options: Any) -> BaseProcess:
     process = context.Process(target=make_run, args=(out,), kwargs=options)
-    process.start()
+    with without_main():
+        process.start()
     return process
 
 
