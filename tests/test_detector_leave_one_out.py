@@ -154,4 +154,4 @@ def test_an_unknown_family_or_option_is_told_before_the_work(examples, tmp_path)
 def test_a_baseline_that_is_trained_in_steps_gets_as_many_as_its_rival() -> None:
     given = {each.name: dict(each.options) for each in usual({"steps": 7, "mix": 0.1})}
     assert given == {"clip-linear": {}, "cnn-resized": {"steps": 7}, "npr": {"steps": 7}, "spectrum": {}}
-    assert {each.name: dict(each.options) for each in usual({})} == dict.fromkeys(given, {})
+    assert {each.name: dict(each.options) for each in usual({})} == {name: {} for name in given}
