@@ -45,7 +45,7 @@ def load(path: Path) -> Bench:
     Raises:
         WatermarkError: a file of it is missing, damaged, or not what a bench writes.
     """
-    return _load(path, state.stamp(path))
+    return _load(path, state.stamp_of(path))
 
 
 @st.cache_resource(max_entries=4, show_spinner="Reading the bench")

@@ -21,7 +21,7 @@ def load(path: Path) -> Evaluation:
     Raises:
         DetectorError: a part of it is missing or damaged.
     """
-    return _load(path, state.stamp(path))
+    return _load(path, state.stamp_of(path))
 
 
 def cards() -> dict[str, str]:

@@ -66,7 +66,7 @@ def results(mark: str, *, named: str, read: Callable[[Path], object]) -> dict[st
     return {name: path for name, path in found.items() if _reads(read, path)}
 
 
-def stamp(folder: Path) -> tuple[tuple[str, int], ...]:
+def stamp_of(folder: Path) -> tuple[tuple[str, int], ...]:
     """What changes when a file of the folder does: names and times, for caches."""
     return tuple(sorted((file.name, file.stat().st_mtime_ns) for file in folder.iterdir() if file.is_file()))
 
