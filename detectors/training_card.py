@@ -38,7 +38,8 @@ def as_markdown(card: Mapping[str, Any]) -> str:
     family = card.get("family", {})
     lines = [f"# {card.get('name', 'a detector')}", ""]
     if family:
-        lines += [f"{family['title'].capitalize()} (`{family['name']}`, after {family['paper']}).", ""]
+        title = family["title"]
+        lines += [f"{title[:1].upper()}{title[1:]} (`{family['name']}`, after {family['paper']}).", ""]
     for sentence in warnings(card):
         lines += [f"**Warning.** {sentence}", ""]
     lines += _data(card) + _thresholds(card) + _test(card.get("test"))

@@ -183,7 +183,7 @@ def test_the_card_shows_verdict_sentence_signer_and_codes(files: Path) -> None:
     assert "tampered-content" in text
     assert "is not the one that “development signer" in text
     assert "assertion.dataHash.mismatch" in text
-    assert "No detector is installed" in text
+    assert "personas-detector" in text
 
 
 def test_markup_in_titles_and_names_is_shown_as_it_is(files: Path) -> None:

@@ -102,7 +102,7 @@ def test_a_signed_upload_has_its_verdict_signer_and_every_part(drop):
     for part in (
         "Watermark: Not looked",
         "Hash: Compared with nothing",
-        "Detector: Not asked",
+        "Detector: Abstain",
         "Opt-out: No signal",
     ):
         assert part in said
