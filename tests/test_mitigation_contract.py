@@ -198,5 +198,3 @@ def test_a_joint_target_is_taken(name: str, generator: LatentGenerator) -> None:
         if job.aim is not None
     ]
     assert not any(same(steered(generator, method, jobs, settings, policy), plain(generator, JOBS, settings)))
-
-

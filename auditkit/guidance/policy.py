@@ -109,10 +109,10 @@ class Policy:
         group = prompt.axes.get(self.by or "", ALL)
         shares = self.shares.get(group, self.shares.get(ALL))
         why = ""
-        if len(said) == len(self.attributes):
-            why = f"the prompt states {' and '.join(said)}"
-        elif context := words.context(text):
+        if context := words.context(text):
             why = f"the prompt is in a context that is left alone: '{context}'"
+        elif len(said) == len(self.attributes):
+            why = f"the prompt states {' and '.join(said)}"
         elif not subject:
             why = "the prompt names nobody"
         elif shares is None:
