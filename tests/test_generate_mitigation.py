@@ -210,3 +210,4 @@ def test_what_does_not_hold_is_one_error_and_nothing_is_written(
     error = json.loads(done.stdout)
     assert what in f"{error['what']} {error['mend']}"
     assert error["mend"]
+    assert not (tmp_path / "runs").exists()
