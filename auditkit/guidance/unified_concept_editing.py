@@ -38,7 +38,7 @@ class UnifiedConceptEditing(Mitigation):
     the text that keys and values read. That gives what edited weights give, and leaves other images alone.
 
     The mix of a noun says how much of each group goes in, and sums to 1; by default it is the target's shares. Which
-    mix shows which shares is the model's own affair: `tuning.tune` finds it, with a stopping rule that can be relied on.
+    mix shows which shares is the model's own affair: `tuning.tune` finds it, with a stopping rule to rely on.
     """
 
     name = "unified-concept-editing"
@@ -50,7 +50,7 @@ class UnifiedConceptEditing(Mitigation):
         """Settings."""
 
         mix: Annotated[dict[str, dict[str, Annotated[float, Field(ge=-5, le=5)]]], BeforeValidator(_mix)] = {}  # noqa: RUF012
-        """Noun to group to weight: {"judge": {"female": 0.7, "male": 0.3}}; or the path of a JSON file that holds it."""
+        """Noun to group to weight: {"judge": {"female": 0.7, "male": 0.3}}; or the path of a JSON file with it."""
         strength: float = Field(default=1.0, ge=0, le=1)
         """The part of the way from the noun's own embedding to the mix."""
         preserve: float = Field(default=0.1, ge=0, le=100)
@@ -119,7 +119,7 @@ def edit(own: torch.Tensor, goals: torch.Tensor, kept: torch.Tensor, preserve: f
 
 
 def cross_attention(network: Any) -> list[tuple[Any, Any]]:
-    """The key and value layers of a network's cross-attention, in order; none for one whose layers mix text and image."""
+    """The key and value layers of a network's cross-attention, in order; none where layers mix text and image."""
     if network is None:
         return []
     layers = []
