@@ -88,8 +88,8 @@ class UnifiedConceptEditing(Mitigation):
                 assert goal is not None
                 own = own[: len(goal)]
                 edited.append((own, own + self.options.strength * (goal - own)))
-        own, goals = (torch.cat(each).double() for each in zip(*edited, strict=True))
-        self._matrix = edit(own, goals, torch.cat(kept).double(), self.options.preserve, self.options.ridge)
+        own, goals = (torch.cat(each).cpu().double() for each in zip(*edited, strict=True))
+        self._matrix = edit(own, goals, torch.cat(kept).cpu().double(), self.options.preserve, self.options.ridge)
 
     def embed(self, batch: Batch, text: Text) -> Text:
         import torch
@@ -99,7 +99,7 @@ class UnifiedConceptEditing(Mitigation):
         if not places:
             return text
         whole = text[EMBEDS]
-        moved = (whole[places].double() @ self._matrix.T.to(whole.device)).to(whole.dtype)
+        moved = (whole[places].float() @ self._matrix.T.float().to(whole.device)).to(whole.dtype)
         return {**text, EMBEDS: whole.index_copy(0, torch.tensor(places, device=whole.device), moved)}
 
 
