@@ -37,8 +37,9 @@ class UnifiedConceptEditing(Mitigation):
     Since v* = W u, with u the mix of the groups' embeddings, W' = W M with one matrix M for all layers: M is laid on
     the text that keys and values read. That gives what edited weights give, and leaves other images alone.
 
-    The mix of a noun says how much of each group goes in, and sums to 1; by default it is the target's shares. Which
-    mix shows which shares is the model's own affair: `tuning.tune` finds it, with a stopping rule to rely on.
+    The mix of a noun says how much of each group goes in, and sums to 1; by default it is the target's shares, and the
+    groups' mean is what the text then says. An image model may still draw its own shares for that: weights above 1 and
+    below 0 go further. `tuning.tune` finds the mix that shows the target, with a stopping rule to rely on.
     """
 
     name = "unified-concept-editing"
@@ -49,7 +50,7 @@ class UnifiedConceptEditing(Mitigation):
     class Settings(Options):
         """Settings."""
 
-        mix: Annotated[dict[str, dict[str, Annotated[float, Field(ge=-5, le=5)]]], BeforeValidator(_mix)] = {}  # noqa: RUF012
+        mix: Annotated[dict[str, dict[str, Annotated[float, Field(ge=-20, le=20)]]], BeforeValidator(_mix)] = {}  # noqa: RUF012
         """Noun to group to weight: {"judge": {"female": 0.7, "male": 0.3}}; or the path of a JSON file with it."""
         strength: float = Field(default=1.0, ge=0, le=1)
         """The part of the way from the noun's own embedding to the mix."""
