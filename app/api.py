@@ -13,7 +13,7 @@ and a function is called with (done, total).
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from auditkit.energy import Site
+    from auditkit.guidance import Request
     from auditkit.plan import Plan
     from auditkit.runs import Problem, Run
     from auditkit.spec import RunSpec
@@ -83,6 +84,9 @@ def generate(
     processes: int = 1,
     plan: str | Path | Plan | None = None,
     watermark: Mark | None = None,
+    mitigation: str | None = None,
+    target: str | Path | Mapping[str, Any] | None = None,
+    mitigation_options: Mapping[str, Any] | None = None,
     allow_network: bool = False,
     site: Site | None = None,
     api: ApiOptions | None = None,
@@ -99,6 +103,9 @@ def generate(
         plan: a plan document or its file: the spec is the plan's, and its hash is kept in the run before the
             first image is made. A plan with looks makes the images up to the next look.
         watermark: put on every image; see `app.marks.choose_mark`.
+        mitigation: a method that steers the images toward `target` (docs/mitigation.md).
+        target: {"gender": "uniform"}, "gender+skin_tone=planted:personas-balanced", a table or a policy file.
+        mitigation_options: settings of the method, and `assign`: quota or draw.
         allow_network: download a checkpoint of the hub that is not on this machine.
         site: PUE and grid intensity, `auditkit.energy.Site.given(1.2, 350)`; else those of the environment.
         api: address, rate and budget of a generator behind an API. What was paid for is kept, and the same call goes
@@ -109,9 +116,11 @@ def generate(
 
     Example:
         run = generate("occupations", generator="personas", images_per_prompt=50)
+        fair = generate(run.spec, mitigation="semantic-guidance", target={"gender": "uniform"})
     """
     from generators.make import generate as make
 
+    request = _request(mitigation, target, mitigation_options)
     planned = _plan(plan)
     resolved = resolve_spec(
         planned.spec if planned else spec,
@@ -140,9 +149,23 @@ def generate(
             processes=processes,
             plan=planned,
             watermark=watermark,
+            mitigation=request,
             site=site,
             progress=show,
         )
+
+
+def _request(name: str | None, target: Any, options: Mapping[str, Any] | None) -> Request | None:
+    """The mitigation that is asked for, if one is."""
+    if name is None:
+        if target is not None or options:
+            what = "a target" if target is not None else "options of a mitigation"
+            mend = "name a method: --mitigation prompt-diversification, or mitigation=..."
+            raise SpecError(f"{what} without a mitigation", where="generate", mend=mend)
+        return None
+    from auditkit.guidance import Request
+
+    return Request(name, target, dict(options or {}))
 
 
 def import_folder(

@@ -14,8 +14,8 @@ import pyarrow.parquet as parquet
 from auditkit.errors import TableError
 from auditkit.files import write_atomic
 
-SCHEMA_VERSION = 2
-"""2: images may have `negative`."""
+SCHEMA_VERSION = 3
+"""2: images may have `negative`. 3: images of a run with a mitigation have `steered_to` and `prompt_used`."""
 _VERSION_KEY = b"auditkit_schema_version"
 
 _SHA256 = pa.Check.str_matches(r"^[0-9a-f]{64}$", error="64 hex digits")
@@ -83,6 +83,8 @@ IMAGES = pa.DataFrameSchema(
         "steps": pa.Column("Int64", pa.Check.ge(1), nullable=True),
         "guidance": _number(pa.Check.ge(0)),
         "negative": pa.Column(str, required=False, nullable=True),
+        "steered_to": pa.Column(str, required=False, nullable=True),
+        "prompt_used": pa.Column(str, required=False, nullable=True),
         "width": _count(1),
         "height": _count(1),
         "shard": _count(),

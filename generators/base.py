@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -12,6 +13,7 @@ from PIL import Image
 from auditkit.errors import GeneratorError
 
 if TYPE_CHECKING:
+    from auditkit.guidance import Aim, Mitigation, Model
     from auditkit.runs import Refused, Run
 
 
@@ -31,6 +33,8 @@ class Job:
     noise: np.ndarray | None = field(default=None, compare=False, repr=False)
     """Initial noise of unit variance, float32 [c, h, w], in place of the seed's; how a latent watermark is put in.
     The shape is `GeneratorInfo.details["latent_shape"]`; generators without that entry take none."""
+    aim: Aim | None = field(default=None, compare=False, repr=False)
+    """What the generator's mitigation is to do with this image; None is nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +97,19 @@ class Generator(Protocol):
         Raises:
             GeneratorError: an unknown sampler, settings out of range, or not enough memory for one image.
         """
+        ...
+
+
+@runtime_checkable
+class Steerable(Protocol):
+    """A generator whose insides a mitigation can reach; others take methods that change the prompt alone."""
+
+    def model(self, guidance: float) -> Model:
+        """What a mitigation sees of it, at that guidance scale."""
+        ...
+
+    def mitigated(self, method: Mitigation, model: Model) -> AbstractContextManager[None]:
+        """Inside, images are made with the hooks of a method that is prepared for `model`, by each job's `aim`."""
         ...
 
 

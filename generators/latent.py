@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from auditkit.errors import GeneratorError
+from auditkit.guidance.base import Aim, Batch, Mitigation, Model
 from auditkit.runs import Refused
 from generators.base import GeneratorInfo, Job, Settings, even_batches
 from generators.cards import read_card
@@ -33,7 +35,8 @@ class LatentGenerator:
     The pipeline itself denoises, so an image is the one that the plain pipeline gives for that prompt and
     `torch.Generator().manual_seed(seed)`, up to the rounding of floats in a batch. What is added: each
     distinct text is encoded once, and a batch holds different prompts, each with its own noise. How a pipeline
-    is called for that, `families` says.
+    is called for that, `families` says. Under a mitigation (`mitigated`) the loop of `auditkit.guidance` denoises
+    in its place, to the same bits where the mitigation does nothing.
 
     `info.details["latent_shape"]` is the shape of the noise; without an autoencoder that is the image's own.
     """
@@ -72,6 +75,7 @@ class LatentGenerator:
         self._short = False
         self._warned = False
         self._encode = lru_cache(maxsize=1024)(self._encode_once)
+        self._method: Mitigation | None = None
         self.info = self._describe(folder, name, source, notes, weights, pipeline_class, str(dtype))
 
     def generate(
@@ -100,6 +104,34 @@ class LatentGenerator:
         """See `families.Family.encode`, on the device. Each distinct text is encoded once."""
         found = self._encode(text, negative)
         return found and {name: tensor.to(self._device) for name, tensor in found.items()}
+
+    def model(self, guidance: float) -> Model:
+        """See `base.Steerable.model`."""
+
+        def end(text: str) -> int:
+            tokenizer, limit = self.family.reads
+            with quiet():
+                return min(len(tokenizer(text).input_ids), limit) - 1
+
+        def encode(text: str | None) -> Text:
+            found = self.encode(text or "")
+            assert found is not None  # None is for texts that are not given
+            return found
+
+        loop = self.family.network(self.info.resolution) is not None
+        return Model(self.info.name, guidance, self.pipeline, loop, encode, self.family.decode, end)
+
+    @contextmanager
+    def mitigated(self, method: Mitigation, model: Model) -> Iterator[None]:
+        """See `base.Steerable.mitigated`; afterwards the generator is as it was."""
+        with method.weights(model):
+            self._encode.cache_clear()  # a text encoder may be among the weights
+            self._method = method
+            try:
+                yield
+            finally:
+                self._method = None
+                self._encode.cache_clear()
 
     @property
     def samplers(self) -> list[str]:
@@ -187,7 +219,13 @@ class LatentGenerator:
                     continue
                 self.pipeline.scheduler = scheduler
                 texts, negatives = [wanted[i] for i in part], [unwanted[i] for i in part] if guided else None
-                made = self.family.denoise(texts, negatives, noise[part], settings, [draws[i] for i in part])
+                own = [draws[i] for i in part]
+                if self._method is None:
+                    made = self.family.denoise(texts, negatives, noise[part], settings, own)
+                else:
+                    aims = [jobs[i].aim or Aim(jobs[i].prompt, False) for i in part]
+                    batch = Batch(self.model(settings.guidance), aims)
+                    made = self.family.steered(texts, negatives, noise[part], settings, own, self._method, batch)
                 for i, latent in zip(part, made, strict=True):
                     latents[i] = latent
             return torch.stack(latents)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,11 +14,13 @@ from auditkit.errors import GeneratorError, WatermarkError
 from auditkit.runs import Refused, Run, RunWriter, Shard, Task, create
 from auditkit.runs.background import Background
 from auditkit.spec import RunSpec, load_spec
-from generators.base import REMOTE, Generator, Job, Keeping, Settings
+from generators.base import REMOTE, Generator, Job, Keeping, Settings, Steerable
+from generators.bundled.planted import planted_of
 from generators.load import load_generator
 from generators.spread import Place, helpers, its_threads, this_process
 
 if TYPE_CHECKING:
+    from auditkit.guidance import Model, Request, Steering
     from auditkit.plan import Plan
     from auditkit.watermark.marking import Mark
 
@@ -40,6 +42,7 @@ def generate(
     progress: Progress | None = None,
     plan: Plan | None = None,
     watermark: Mark | None = None,
+    mitigation: Request | None = None,
     site: Site | None = None,
 ) -> Run:
     """Make the images of `spec` as a run in the folder `out`, or go on with a run that was cut off.
@@ -59,6 +62,8 @@ def generate(
         plan: what was planned, kept in run.json before the first image; a plan with looks is made up to the next look
             (see `auditkit.plan`). Whatever of `spec` differs from the plan's is listed as a deviation.
         watermark: put on every image; recorded in run.json by scheme, key id and payload.
+        mitigation: steers the images toward a target (docs/mitigation.md); recorded in run.json, as passed and as
+            resolved.
         site: PUE and grid intensity where they are known; run.json's `energy` tells carbon by them.
 
     Raises:
@@ -80,6 +85,7 @@ def generate(
             batch_size=batch_size,
             plan=plan,
             watermark=watermark,
+            mitigation=mitigation,
             site=site or Site.given(),
         )
     return _generate(
@@ -91,6 +97,7 @@ def generate(
         batch_size,
         plan,
         watermark,
+        mitigation,
         site or Site.given(),
         progress,
         this_process(),
@@ -124,6 +131,7 @@ def _generate(
     batch_size: int | None,
     plan: Plan | None,
     watermark: Mark | None,
+    mitigation: Request | None,
     site: Site | None,
     progress: Progress | None,
     place: Place,
@@ -135,23 +143,60 @@ def _generate(
     info = {**generator.info.as_dict(), "batch_size": batch_size or generator.info.batch_size}
     _check_latent(generator, watermark)
     _check_settings(spec, generator, settings)
+    steering = None if mitigation is None else _steering(mitigation, spec, generator, settings)
     with (
         its_threads(place),
         create(
-            out, spec, info, plan=plan.record() if plan else None, watermark=watermark.record() if watermark else None
+            out,
+            spec,
+            info,
+            plan=plan.record() if plan else None,
+            watermark=watermark.record() if watermark else None,
+            mitigation=steering.record() if steering else None,
         ) as writer,
     ):
         if isinstance(generator, Keeping):
             generator.keep_in(writer.run)
         recorded = writer.run.record["generator"].get("batch_size")
-        making = Making(writer, generator, spec, settings, recorded or batch_size, watermark)
+        making = Making(writer, generator, spec, settings, recorded or batch_size, watermark, steering)
         # What another's machines take cannot be metered from here, and our waiting for them is not the making.
         there = generator.info.device == REMOTE
         watch = metered(writer.run.path, generator.info.device, images=lambda: writer.written, site=site)
-        with nullcontext() if there else watch:
+        with nullcontext() if there else watch, _steered(generator, steering, settings, writer):
             making.make_pending(progress if place.first else None, place)
         _record_memory(writer.run, generator)
         return writer.finish()
+
+
+def _steering(request: Request, spec: RunSpec, generator: Generator, settings: Settings) -> Steering:
+    """What steers the run; wrong options, targets and models are told before anything is written."""
+    from auditkit.guidance import steer
+
+    def planted(name: str) -> list[dict[str, Any]] | None:
+        return planted_of(name) if name else generator.info.planted
+
+    return steer(request, spec, _model(generator, settings), planted=planted)
+
+
+@contextmanager
+def _steered(generator: Generator, steering: Steering | None, settings: Settings, writer: RunWriter) -> Iterator[None]:
+    """Inside, the generator makes its images with the mitigation; prepared only if there is an image to make."""
+    if steering is None or not writer.pending():
+        yield
+        return
+    model = _model(generator, settings)
+    steering.method.prepare(model, steering.policy)
+    with generator.mitigated(steering.method, model) if isinstance(generator, Steerable) else nullcontext():
+        yield
+
+
+def _model(generator: Generator, settings: Settings) -> Model:
+    """What a mitigation sees of the generator."""
+    from auditkit.guidance import Model
+
+    if isinstance(generator, Steerable):
+        return generator.model(settings.guidance)
+    return Model(generator.info.name, settings.guidance)
 
 
 def resolve_settings(spec: RunSpec, defaults: Settings) -> Settings:
@@ -208,6 +253,7 @@ class Making:
     settings: Settings
     batch_size: int | None
     watermark: Mark | None
+    steering: Steering | None = None
 
     def make_pending(self, progress: Progress | None, place: Place) -> None:
         """Make shards until none is left, written on a thread of its own; see `RunWriter.claim`."""
@@ -239,15 +285,31 @@ class Making:
             took = 1000 * (time.perf_counter() - began) / len(places)
             for place in places:
                 ms[place] = took
-        rows = [asdict(settings) | {"negative": job.negative} for settings, job in zip(used, jobs, strict=True)]
+        rows = [
+            asdict(settings) | {"negative": job.negative} | self._steered(job)
+            for settings, job in zip(used, jobs, strict=True)
+        ]
         background.end(shard, ms, rows)
         count.shard(shard)
 
     def _job(self, task: Task, negative: str | None) -> Job:
+        job = Job(task.prompt.text, task.seed, negative)
+        if self.steering is not None:
+            aim = self.steering.aim(task.prompt, task.replicate, task.seed)
+            prompt = job.prompt
+            if aim.acts:
+                prompt, negative = self.steering.method.rewrite(aim, prompt, negative)
+            job = Job(prompt, task.seed, negative, aim=replace(aim, prompt=prompt))
         if self.watermark is None or not self.watermark.latent:
-            return Job(task.prompt.text, task.seed, negative)
-        noise = self.watermark.noise(self.generator.info.details["latent_shape"], task.seed)
-        return Job(task.prompt.text, task.seed, negative, noise)
+            return job
+        return replace(job, noise=self.watermark.noise(self.generator.info.details["latent_shape"], task.seed))
+
+    def _steered(self, job: Job) -> dict[str, str | None]:
+        """For the row of an image of a run with a mitigation."""
+        if self.steering is None or job.aim is None:
+            return {}
+        to = job.aim.label if self.steering.method.draws else ""
+        return {"steered_to": to or None, "prompt_used": job.prompt}
 
 
 class Count:

@@ -113,6 +113,23 @@ def generate(
     payload: Annotated[
         str | None, typer.Option(help="What the watermark says, MODEL:USER; the generator's own by default.")
     ] = None,
+    mitigation: Annotated[
+        str | None,
+        typer.Option(
+            help="Steer the images toward --target: prompt-diversification, semantic-guidance, ... "
+            "(auditkit plugins mitigations)."
+        ),
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            help="What to aim at: gender=uniform, gender+skin_tone=planted:personas-balanced, "
+            "gender=TABLE.csv, or POLICY.toml."
+        ),
+    ] = None,
+    mitigation_option: Annotated[
+        list[str], typer.Option(help="A setting of the method, KEY=VALUE; may be repeated. assign=draw for a draw.")
+    ] = [],  # noqa: B006
     sign: Annotated[
         bool, typer.Option("--sign", help="Sign every image (C2PA); copies with their manifests lie in 'signed'.")
     ] = False,
@@ -173,6 +190,9 @@ def generate(
         processes=processes,
         plan=plan,
         watermark=mark,
+        mitigation=mitigation,
+        target=target,
+        mitigation_options=key_values(mitigation_option),
         allow_network=allow_network,
         site=site_given(pue, grid_intensity, grid_source),
         api=asking.choose(
@@ -315,6 +335,22 @@ def audit(
         },
         show,
     )
+
+
+def key_values(given: list[str]) -> dict[str, str]:
+    """The settings that --mitigation-option gives.
+
+    Raises:
+        SpecError: one is not KEY=VALUE, or is given twice.
+    """
+    found: dict[str, str] = {}
+    for each in given:
+        key, sign, value = (part.strip() for part in each.partition("="))
+        if not (key and sign and value) or key in found:
+            what = f"'{key}' is given twice" if key in found else f"'{each}' is not KEY=VALUE"
+            raise SpecError(what, where="--mitigation-option", mend="write it as scale=3, once for each setting")
+        found[key] = value
+    return found
 
 
 def site_given(pue: str | None, intensity: str | None, source: str) -> Site:

@@ -34,9 +34,7 @@ PACKAGES = (
 )
 
 
-def make_record(
-    run_id: str, spec: dict[str, Any] | None, generator: dict[str, Any], **more: Any
-) -> dict[str, Any]:
+def make_record(run_id: str, spec: dict[str, Any] | None, generator: dict[str, Any], **more: Any) -> dict[str, Any]:
     """The content of run.json; `more` is added to it."""
     return {
         "schema_version": SCHEMA_VERSION,
@@ -67,19 +65,24 @@ def resolve(spec: RunSpec, generator: dict[str, Any]) -> dict[str, Any]:
 
 
 def make_run_id(
-    resolved: dict[str, Any], generator: dict[str, Any], watermark: dict[str, Any] | None = None
+    resolved: dict[str, Any],
+    generator: dict[str, Any],
+    watermark: dict[str, Any] | None = None,
+    mitigation: dict[str, Any] | None = None,
 ) -> str:
     """The id that a spec and a generator always get: '<spec>-<generator>-<8 hex>'.
 
     The 8 digits stand for all that can change a pixel: the resolved spec, the weights, precision,
-    kind of device and watermark. The description is left out, and where the weights lie on the disk.
+    kind of device, watermark and mitigation. The description is left out, and where the weights lie on the disk.
     """
     weights = generator.get("weights") or {"source": generator.get("source")}
     identity = {
         "spec": {key: value for key, value in resolved.items() if key not in ("description", "generator")},
         "generator": [generator["name"], weights, generator.get("dtype")],
         "device": str(generator.get("device")).split(":")[0],
-    } | ({"watermark": watermark} if watermark else {})
+    }
+    identity |= {"watermark": watermark} if watermark else {}
+    identity |= {"mitigation": mitigation["resolved"]} if mitigation else {}
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
     return f"{resolved['name']}-{slug(str(generator['name']))}-{digest[:8]}"
 

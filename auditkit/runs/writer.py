@@ -38,6 +38,8 @@ from auditkit.spec import RunSpec
 
 LOOKS = "looks.jsonl"
 """What each look at a run in stages decided."""
+STEERED = ("steered_to", "prompt_used")
+"""What is kept of each image of a run with a mitigation: the group it was moved toward, the prompt that made it."""
 WAIT = 0.1
 """Seconds between two looks at shards that other processes make."""
 
@@ -141,7 +143,8 @@ class RunWriter:
         Args:
             images: one for each task, in order; of a `Refused` there will be no row.
             ms: milliseconds that each image took.
-            settings: `sampler`, `steps`, `guidance`, `negative` as used; the same for all images, or one for each.
+            settings: `sampler`, `steps`, `guidance`, `negative` as used, and of a run with a mitigation `steered_to`
+                and `prompt_used`; the same for all images, or one for each.
 
         Raises:
             RunError: the disk is full or cannot be written; the run stays as it was.
@@ -175,6 +178,7 @@ class RunWriter:
                 **image,
                 **_task_row(task),
                 **{name: used.get(name) for name in SETTINGS},
+                **{name: used[name] for name in STEERED if name in used},
                 "shard": shard.index,
                 "ms": took,
             }
@@ -310,6 +314,7 @@ def create(
     resume: bool = True,
     plan: dict[str, Any] | None = None,
     watermark: dict[str, Any] | None = None,
+    mitigation: dict[str, Any] | None = None,
 ) -> RunWriter:
     """Begin the run of `spec` in the folder `out`, or go on with it where it stopped.
 
@@ -319,12 +324,13 @@ def create(
         resume: False makes a run that exists already an error.
         plan: `Plan.record()`, kept in run.json before the first image is made.
         watermark: `Mark.record()`, what the images are marked with; it changes them, and so the run's id.
+        mitigation: `Steering.record()`, what the images are steered by; likewise.
 
     Raises:
         RunError: the folder cannot be used, the run was begun without this plan, or it is sealed and would grow.
     """
     resolved = resolve(spec, generator_info)
-    path = Path(out) / make_run_id(resolved, generator_info, watermark)
+    path = Path(out) / make_run_id(resolved, generator_info, watermark, mitigation)
     exists = (path / "run.json").is_file()
     if exists and not resume:
         raise RunError("the run exists already", where=path, mend="resume it, or choose another folder or seed")
@@ -339,7 +345,7 @@ def create(
             raise RunError("the run is sealed, and would grow", where=path, mend="delete its SEAL, and seal it again")
 
     passed = {"as_passed": spec.as_passed, "resolved": resolved}
-    more = {"shard_size": shard_size, "plan": plan, "watermark": watermark}
+    more = {"shard_size": shard_size, "plan": plan, "watermark": watermark, "mitigation": mitigation}
     given = {key: value for key, value in more.items() if value}
     lock = _begin(path, lambda: make_record(path.name, passed, generator_info, **given), plan)
     try:

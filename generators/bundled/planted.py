@@ -56,6 +56,17 @@ def read_planted(path: str | Path) -> list[dict[str, Any]]:
     return rows
 
 
+def planted_of(name: str) -> list[dict[str, Any]] | None:
+    """The planted table of the bundled model of that name; None where there is none.
+
+    Raises:
+        GeneratorError: see `read_planted`.
+    """
+    folder = Path(__file__).parent
+    known = {path.parent.name: path for path in folder.glob("*/planted.toml")}
+    return read_planted(known[name]) if name in known else None
+
+
 def _names(table: Any, expected: tuple[str, ...], where: str) -> None:
     """Raise unless `table` is a table with exactly the keys `expected`."""
     found = set(table) if isinstance(table, dict) else set()

@@ -6,6 +6,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from auditkit.guidance.base import Batch, Mitigation
+from auditkit.guidance.loop import Network, denoise
 from generators.base import Settings
 
 if TYPE_CHECKING:
@@ -34,6 +36,8 @@ class Family(ABC):
     """More arguments of the pipeline's call, whatever the image."""
     optional: ClassVar[tuple[str, ...]] = ()
     """Components that a checkpoint may lack."""
+    noisy: ClassVar[bool] = True
+    """Whether samplers are given the images' generators, to add noise from."""
     conditions: Any = None
     """Of the UNet kind alone: (Text, n) to the arguments of the network for n images."""
 
@@ -77,6 +81,39 @@ class Family(ABC):
             num_inference_steps=settings.steps, generator=draws, output_type="latent",
         ).images  # fmt: skip
         return self.unpacked(clean, noise)
+
+    def network(self, side: int) -> Network | None:
+        """The denoiser for the loop that mitigations hook into; None where that does not run this kind of pipeline.
+
+        Args:
+            side: of the images to be made, pixels.
+        """
+        return None
+
+    def steered(
+        self,
+        wanted: Sequence[Text],
+        unwanted: Sequence[Text] | None,
+        noise: torch.Tensor,
+        settings: Settings,
+        draws: list[torch.Generator],
+        mitigation: Mitigation,
+        batch: Batch,
+    ) -> torch.Tensor:
+        """As `denoise`, with a mitigation's hooks; images that it does not act on are those of `denoise`, to the bit.
+
+        A pipeline that our loop does not run is given the text that the mitigation makes of the prompts.
+        """
+        network = self.network(noise.shape[-1] * self.scale)
+        if network is None:
+            text = mitigation.embed(batch, stacked(wanted))
+            wanted = [{name: tensor[i : i + 1] for name, tensor in text.items()} for i in range(len(noise))]
+            return self.denoise(wanted, unwanted, noise, settings, draws)
+        return denoise(
+            network, self.pipeline.scheduler, noise, stacked(wanted), None if unwanted is None else stacked(unwanted),
+            steps=settings.steps, guidance=settings.guidance, draws=draws if self.noisy else None,
+            mitigation=mitigation, batch=batch,
+        )  # fmt: skip
 
     def guided(self, wanted: Sequence[Text], unwanted: Sequence[Text] | None, settings: Settings) -> dict[str, Any]:
         """Texts and guidance as arguments of the call."""

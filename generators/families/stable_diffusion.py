@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from auditkit.guidance.networks import UNet
 from generators.checkpoint import quiet
 from generators.families.base import Family, Text
 
@@ -27,7 +28,12 @@ class StableDiffusion(Family):
             _, found = self.pipeline.run_safety_checker(images.clone(), images.device, checker.dtype)
         return [bool(each) for each in found]
 
-    def conditions(self, text: Text, n: int) -> dict[str, Any]:
+    def network(self, side: int) -> UNet | None:
+        if self.pipeline.unet.config.get("time_cond_proj_dim") is not None:
+            return None  # distilled to read the guidance scale as a condition: the pipeline does more than our loop
+        return UNet(self.pipeline.unet, lambda text, n: self.conditions(text, n, side))
+
+    def conditions(self, text: Text, n: int, side: int | None = None) -> dict[str, Any]:
         return {"encoder_hidden_states": text["prompt_embeds"].expand(n, -1, -1)}
 
 
@@ -59,11 +65,11 @@ class StableDiffusionXL(StableDiffusion):
         images: torch.Tensor = vae.decode(latents.to(vae.dtype), return_dict=False)[0]
         return images
 
-    def conditions(self, text: Text, n: int) -> dict[str, Any]:
-        size = (self.side, self.side)
+    def conditions(self, text: Text, n: int, side: int | None = None) -> dict[str, Any]:
+        size = (side or self.side,) * 2
         pooled = text["pooled_prompt_embeds"]
         times = self.pipeline._get_add_time_ids(
             size, (0, 0), size, dtype=pooled.dtype, text_encoder_projection_dim=pooled.shape[-1]
         ).to(pooled.device)
         added = {"text_embeds": pooled.expand(n, -1), "time_ids": times.expand(n, -1)}
-        return {**super().conditions(text, n), "added_cond_kwargs": added}
+        return {**super().conditions(text, n, side), "added_cond_kwargs": added}

@@ -39,7 +39,7 @@ def load_target(name_or_path: str | Path, run: Run, *, by: str, attributes: Sequ
     for table in shipped():
         if name == table.name:
             return Target(
-                name, _read_csv(table.checked_path(), attributes), str(table.path), partial=True, note=_SURVEY
+                name, read_csv(table.checked_path(), attributes), str(table.path), partial=True, note=_SURVEY
             )
     if other := _run_folder(name, run):
         return _other_run(other, run, by, attributes)
@@ -52,7 +52,7 @@ def load_target(name_or_path: str | Path, run: Run, *, by: str, attributes: Sequ
             where=name,
             mend=f"use {', '.join(known)}, another run, or the path of a CSV with columns group, category, share",
         )
-    return Target(path.name, _read_csv(path, attributes), str(path))
+    return Target(path.name, read_csv(path, attributes), str(path))
 
 
 _SURVEY = "the target is a survey's estimate of other people than those in pictures, taken as exact"
@@ -174,7 +174,15 @@ def _other_run(folder: Path, run: Run, by: str, attributes: Sequence[str]) -> Ta
     return Target(other.id, table.reset_index(drop=True), str(folder), partial=True, note=_ESTIMATE)
 
 
-def _read_csv(path: Path, attributes: Sequence[str]) -> pd.DataFrame:
+def read_csv(path: Path, attributes: Sequence[str]) -> pd.DataFrame:
+    """A table of shares: columns group, category, attribute ('' where the file has none), share.
+
+    Args:
+        attributes: those that are meant; a file that does not say which it is for may be for one alone.
+
+    Raises:
+        SpecError: no such file, no such columns, or a row that is not filled in.
+    """
     try:
         table = pd.read_csv(path, skipinitialspace=True)
     except (OSError, ValueError) as error:
