@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from app.autoencoders import launderers
 from app.output import Progress, progress_bar
 from auditkit.errors import DetectorError
 
@@ -55,7 +56,8 @@ def evaluate_detector(
         data: folders, tables or runs; see `detectors.reading.read_examples`.
         detector: a registered name, or the folder of `auditkit train detector`.
         family: a registered family; options: its own.
-        baselines: also the field's usual detectors on the same folds (leave-one-out only).
+        baselines: also the field's usual detectors on the same folds (leave-one-out only), those that are trained in
+            steps with the `steps` and `minutes` of `options`.
         degradations: such as jpeg:75, downscale:0.5, social; a usual set by default, an empty list for none.
         autoencoders: generators' names or folders; real images are laundered through each to see how many a trained
             detector then calls generated.
@@ -95,7 +97,7 @@ def evaluate_detector(
     none = Estimate(0.5, 0.4, 0.6, 100, 100, "ok")
     alarms.expected(none, none, base_rate=base_rate, volume=volume)  # impossible ones are told before the work
     steps = robustness.steps(degradations)
-    launder = _launderers(autoencoders, device)
+    launder = launderers(autoencoders, device=device)
     examples, began = read_examples(*data), time.monotonic()
     notes: list[str] = []
     laundered = None
@@ -171,17 +173,17 @@ def finish(out: str | Path, made: Evaluation) -> pd.DataFrame:
 
 def _contenders(family: str, options: Mapping[str, Any] | None, baselines: bool, notes: list[str]) -> list[Contender]:
     from auditkit import registry
-    from detectors.leave_one_out import BASELINES, Contender
+    from detectors.leave_one_out import Contender, usual
 
     chosen = [Contender(family, family, dict(options or {}))]
-    for each in BASELINES if baselines else ():
-        if each.name == family and not options:
+    for each in usual(options or {}) if baselines else ():
+        if each == chosen[0]:
             continue
         if each.family not in registry.names("detector_families"):
             notes.append(f"The baseline {each.name} was left out: its family is not installed.")
             warnings.warn(notes[-1], stacklevel=3)
             continue
-        chosen.append(each if each.name != family else Contender(f"{each.name} (usual)", each.family))
+        chosen.append(each if each.name != family else Contender(f"{each.name} (usual)", each.family, each.options))
     return chosen
 
 
@@ -261,21 +263,6 @@ def _shortcuts(examples: Examples, seed: int) -> list[str]:
         )
         told.append(f"{each.kind}: {each.verdict}{number}." + (f" {each.meaning}" if each.verdict == "warning" else ""))
     return told
-
-
-def _launderers(names: Sequence[str], device: str) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
-    if not names:
-        return {}
-    from auditkit.clip.encoders import pick_device
-    from detectors.autoencoders import load_autoencoder
-    from generators.bundled import FOLDER
-
-    found: dict[str, Callable[[np.ndarray], np.ndarray]] = {}
-    for name in names:
-        bundled = FOLDER / name
-        folder = str(bundled) if "/" not in name and (bundled / "model_index.json").is_file() else name
-        found[Path(name).name] = load_autoencoder(folder, device=pick_device(device)).reconstruct
-    return found
 
 
 def _counted(column: pd.Series) -> dict[str, int]:
