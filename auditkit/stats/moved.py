@@ -50,7 +50,9 @@ class Pairs:
     target: Floats | None = None
 
     @classmethod
-    def of(cls, first: ArrayLike, second: ArrayLike, prompt: ArrayLike, m: int, target: ArrayLike | None = None) -> Pairs:
+    def of(
+        cls, first: ArrayLike, second: ArrayLike, prompt: ArrayLike, m: int, target: ArrayLike | None = None
+    ) -> Pairs:
         """From outcomes, int [n] in [0, m), of each pair's images and the prompts that they share, int [n]."""
         _, row = np.unique(np.asarray(prompt), return_inverse=True)
         counts = np.zeros((int(row.max()) + 1 if len(row) else 0, m, m))
