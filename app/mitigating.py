@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from app import output
 from app.api import ENCODER, resolve_spec
 from app.output import Progress, progress_bar
-from auditkit.errors import GeneratorError, RunError, SpecError
+from auditkit.errors import GeneratorError, PluginError, RunError, SpecError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -109,8 +109,8 @@ def mitigate(
     Example:
         made = mitigate("occupations", generator="personas", methods="all", target="gender=uniform")
     """
-    from auditkit.guidance.evaluation import evaluate
     from auditkit.guidance.evaluated import RUNS, Evaluation, write
+    from auditkit.guidance.evaluation import evaluate
     from auditkit.guidance.targets import read_policy
     from auditkit.guidance.verdicts import verdicts
 
@@ -212,7 +212,7 @@ def choose(
     asked: Mapping[str, str], target: Any, options: Mapping[str, Mapping[str, Any]], spec: RunSpec,
     generator: Generator,
 ) -> tuple[dict[str, Request], dict[str, str]]:  # fmt: skip
-    """What is tried, and of "all" what the generator cannot take, with the reason. All is told before any image is made.
+    """What is tried, and of "all" what the generator cannot take, with the reason: told before any image is made.
 
     Raises:
         SpecError, PluginError, GeneratorError: as `generate` with that mitigation would.
@@ -229,7 +229,11 @@ def choose(
     for label, name in (asked or {name: name for name in registry.names("mitigations")}).items():
         request = Request(name, target, dict(options.get(label, {})))
         if every:
-            method = make(name, {k: v for k, v in request.options.items() if k != "assign"})
+            try:
+                method = make(name)
+            except PluginError as error:  # somebody else's broken plugin
+                refused[name] = error.what
+                continue
             if why := refusal(method, model):
                 refused[name] = why
                 continue

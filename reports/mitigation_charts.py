@@ -24,13 +24,12 @@ def front(rows: pd.DataFrame) -> list[str]:
     ['a', 'b']
     """
     known = rows.dropna(subset=["estimate", "price"])
-    found = []
-    for one in known.itertuples():
-        beaten = (known["estimate"] <= one.estimate) & (known["price"] <= one.price)
-        beaten &= (known["estimate"] < one.estimate) | (known["price"] < one.price)
-        if not beaten.any():
-            found.append(one)
-    return [str(one.method) for one in sorted(found, key=lambda one: one.price)]
+    all_of = [(float(p), float(d), str(m)) for p, d, m in known[["price", "estimate", "method"]].to_numpy()]
+    return [
+        name
+        for price, distance, name in sorted(all_of)
+        if not any(p <= price and d <= distance and (p < price or d < distance) for p, d, _ in all_of)
+    ]
 
 
 def pareto_chart(rows: pd.DataFrame, *, title: str, percent: bool, names: list[str], width: int = 560) -> Any:
@@ -42,12 +41,12 @@ def pareto_chart(rows: pd.DataFrame, *, title: str, percent: bool, names: list[s
     """
     known = rows.dropna(subset=["estimate", "price"])
     base = alt.Chart(inline(known))
-    low = min(known[["price", "price_low"]].min(axis=None), 0.0 if percent else 1.0)
-    high = max(known[["price", "price_high"]].max(axis=None), 0.0 if percent else 1.0)
+    nothing = 0.0 if percent else 1.0
+    low, high = _extent(known, ["price", "price_low"], nothing)[0], _extent(known, ["price", "price_high"], nothing)[1]
     room = max(0.06 * (high - low), 0.002 if percent else 0.02)
     axis = alt.Axis(format=".1%" if percent else ".2f", tickCount=6, labelOverlap=True)
     x = alt.X("price:Q", title=title, axis=axis).scale(domain=[low - room, high + room], nice=False, zero=False)
-    top = max(0.05, float(known[["estimate", "ci_high"]].max(axis=None)))
+    top = _extent(known, ["estimate", "ci_high"], 0.05)[1]
     y = alt.Y("estimate:Q", title="Distance to the target").scale(domain=[0, top * 1.04], nice=False)
     places = range(len(names))
     colour = alt.Color("method:N", title=None).scale(domain=names, range=[SERIES[i % len(SERIES)] for i in places])
@@ -90,6 +89,12 @@ def groups_chart(rows: pd.DataFrame, *, names: list[str], width: int = 860) -> A
         width=max(120, width - beside - 60), height=alt.Step(max(9, 34 / max(len(names), 1)))
     )
     return styled(chart, legend_columns=4 if width >= 600 else 1)
+
+
+def _extent(rows: pd.DataFrame, columns: list[str], besides: float) -> tuple[float, float]:
+    """The least and the greatest number in the columns, and `besides`."""
+    found = [float(v) for column in columns for v in rows[column].dropna()]
+    return min([besides, *found]), max([besides, *found])
 
 
 def _at(axis: Any, field: str) -> Any:

@@ -28,10 +28,10 @@ LIMITS = (
     "Intervals are at 95%; whole prompts are drawn, each with its images of both runs, and the classifier’s own "
     "uncertainty is in them. Small samples give a distance an upward bias, and intervals allow for it: the reduction "
     "told is rather too small than too large.",
-    "‘Better than doing nothing’: the two runs’ images were swapped prompt by prompt, and so large a fall came about by "
-    "chance in at most 5% of swaps, after Holm over the methods.",
-    "The groups called unbalanced are those whose planted shares lie .10 or more from the target, not those that looked "
-    "so: groups chosen for lying far off in one sample lie nearer in the next, whatever is done.",
+    "‘Better than doing nothing’: the two runs’ images were swapped prompt by prompt, and so large a fall came about in "
+    "at most 5% of swaps, after Holm over the methods.",
+    "The groups called unbalanced are those whose planted shares lie .10 or more from the target, not those that "
+    "looked so: groups chosen for lying far off in one sample lie nearer in the next, whatever is done.",
     "A mitigation trades one distribution for another. What it did elsewhere is told below as far as it was measured, "
     "and no further.",
 )
@@ -75,8 +75,7 @@ def assemble(made: Evaluation) -> dict[str, Any]:
             "Time": f"{record['seconds'] / 60:.1f} min",
         },
         "chapters": [
-            vars(one) | {"blocks": [vars(b) | {"kind": "figure" if isinstance(b, Figure) else "table"} for b in one.blocks]}
-            for one in chapters(made)
+            vars(one) | {"blocks": [vars(b) | {"kind": _kind(b)} for b in one.blocks]} for one in chapters(made)
         ],
     }  # fmt: skip
 
@@ -157,8 +156,9 @@ def _whole(made: Evaluation, width: int) -> Chapter:
         on = f" On the front: {listed(best)}." if best else " No method is on the front."
         caption = f"Distance to the target against {title[0].lower()}{title[1:]}; lower left is better.{on}"
         drawn = [
-            to_svg(pareto_chart(rows, title=title, percent=is_share, names=names, width=w)) for w in (min(width, 620), 380)
-        ]  # fmt: skip
+            to_svg(pareto_chart(rows, title=title, percent=is_share, names=names, width=w))
+            for w in (min(width, 620), 380)
+        ]
         blocks.append(Figure(drawn[0], f"Pareto chart. {spoken}.{on}", caption, drawn[1]))
         cells = [
             [str(r["method"]), f"{r['estimate']:.3f} [{r['ci_low']:.3f}, {r['ci_high']:.3f}]",
@@ -177,7 +177,8 @@ def _whole(made: Evaluation, width: int) -> Chapter:
 def pareto_rows(made: Evaluation, measure: str) -> pd.DataFrame:
     """Distance after and a price by method, and the run without: `method`, `estimate`, `ci_low`, `ci_high`, `price`,
     `price_low`, `price_high`; for fidelity the price is its fall."""
-    attribute, nan, rows = made.record["attribute"], float("nan"), []
+    attribute, nan = made.record["attribute"], float("nan")
+    rows: list[list[str | float]] = []
     for label in made.methods:
         own = _own(made, label)
         if not rows:
@@ -212,7 +213,8 @@ def _by_group(made: Evaluation, width: int) -> Chapter:
             Figure(charts[0], f"Distance to the target by group and method. {spoken}.",
                    "Distance to the target by group, with 95% intervals; 0 is on target.", charts[1])
         )  # fmt: skip
-    rows, flips = [], []
+    rows: list[list[str]] = []
+    flips: list[list[str]] = []
     for group in groups:
         for label in made.methods:
             own = judged[(judged["group"] == group) & (judged["method"] == label)]
@@ -274,7 +276,8 @@ def _turned(made: Evaluation) -> list[str]:
 
 
 def _elsewhere(made: Evaluation) -> Chapter:
-    rows, lead = [], []
+    rows: list[list[str]] = []
+    lead: list[str] = []
     for label in made.methods:
         own = _own(made, label)
         found = own[own["measure"] == "shift"]
@@ -293,14 +296,15 @@ def _elsewhere(made: Evaluation) -> Chapter:
         heads = ["Method", "Attribute", "Shift", "By chance", "p (Holm)", "How"]
         blocks.append(Table("Attributes that were not targeted: total variation between without and with", heads, rows,
                             [False, False, True, True, True, False]))  # fmt: skip
-    cells = []
+    cells: list[list[str]] = []
     for label in made.methods:
         own = _own(made, label)
         for measure, words in {"fidelity": "Occupation as prompted", "unknown": "Images without a label", **QUALITY,
                                "left_alone": "Left alone, the same to the byte"}.items():  # fmt: skip
-            r = _one(own, measure)
-            if r is None:
+            one = _one(own, measure)
+            if one is None:
                 continue
+            r = one
             share = measure in (*SHARES, "fidelity", "unknown", "left_alone")
             scale = 100 if share else 1
             both = [f"{scale * r[c]:.1f}" if math.isfinite(r[c]) else MISSING for c in ("before", "after")]
@@ -329,12 +333,12 @@ def _encoders(made: Evaluation) -> Chapter:
                 rows.append([
                     label, name(part), encoder + (" (judge)" if encoder == judge else ""), str(row["group"]),
                     f"{row['before']:.3f} → {row['after']:.3f}" if row["status"] == "ok" else str(row["status"]),
-                    _share(cut), f"{square['before']:.3f} → {square['after']:.3f}" if square["status"] == "ok" else MISSING,
+                    _share(cut), _both(square),
                 ])  # fmt: skip
     heads = ["Method", "Attribute", "Encoder", "Groups", "Distance", "Reduction", "Squared distance"]
     lead = [
-        f"{judge} judges. Where the encoder that a method was tuned with sees more of a gain than the judge, the method "
-        "may have learned to please that encoder."
+        f"{judge} judges. Where the encoder that a method was tuned with sees more of a gain than the judge, the "
+        "method may have learned to please that encoder."
     ]
     notes = ["The squared distance has no upward bias at small samples; it may fall below 0."]
     table = Table("As each encoder saw it", heads, rows, [False, False, False, False, True, True, True])
@@ -352,8 +356,8 @@ def _papers(made: Evaluation) -> Chapter:
             ])  # fmt: skip
     heads = ["Method", "Paper", "Model", "What they measured", "Their figure", "Our reduction", "What differs"]
     lead = ["Figures of other models, prompts and judges are no yardstick for these; they are here to be told apart."]
-    return Chapter("papers", "Beside the methods’ papers", lead,
-                   [Table("Published figures", heads, rows, [False, False, False, False, False, True, False])])  # fmt: skip
+    table = Table("Published figures", heads, rows, [False, False, False, False, False, True, False])
+    return Chapter("papers", "Beside the methods’ papers", lead, [table])
 
 
 def _own(made: Evaluation, label: str) -> pd.DataFrame:
@@ -378,6 +382,14 @@ def _share(row: dict[str, Any]) -> str:
     if row["status"] != "ok" or not math.isfinite(row["estimate"]):
         return str(row["status"]) if row["status"] != "ok" else MISSING
     return f"{percent(row['estimate'])} {interval(row['ci_low'], row['ci_high'])}".rstrip()
+
+
+def _both(row: dict[str, Any]) -> str:
+    return f"{row['before']:.3f} → {row['after']:.3f}" if row["status"] == "ok" else MISSING
+
+
+def _kind(block: object) -> str:
+    return "figure" if isinstance(block, Figure) else "table"
 
 
 def _points(row: dict[str, Any] | None) -> str:

@@ -29,7 +29,7 @@ def mitigate(
     spec: Annotated[str, typer.Argument(help="A suite's name, or a TOML file.")],
     methods: Annotated[
         str,
-        typer.Option(help="Names with commas between, LABEL=NAME to try one twice, or all that the model can take."),
+        typer.Option(help="Names with commas between; LABEL=NAME to try one twice; or all the model can take."),
     ],
     target: Annotated[
         str, typer.Option(help="gender=uniform, gender+skin_tone=uniform, gender=TABLE.csv, a policy.toml and so on.")

@@ -117,10 +117,10 @@ def _attribute(study: Study, attribute: str) -> list[Row]:
             rows += _majorities(study, attribute, told, confusion) + _stayed(study, attribute, told, confusion)
     else:
         nobody = study.row("distance", study.acts, attribute=attribute, group=ALL, group_by=SET)
-        worst = next((row for row in rows if row["measure"] == "distance"), None)
-        why = worst or {"status": "insufficient", "note": "the mitigation was to act on no image with a target"}
+        worst: Row | None = next((row for row in rows if row["measure"] == "distance"), None)
+        reason: Row = worst or {"status": "insufficient", "note": "the mitigation was to act on no image with a target"}
         rows += [
-            nobody | {"measure": m, "status": why["status"], "note": why["note"], "direction": "lower is closer"}
+            nobody | {"measure": m, "status": reason["status"], "note": reason["note"], "direction": "lower is closer"}
             for m in ("distance", "level_before", "level_after", "reduction", "squared_distance")
         ]
     if "+" not in attribute:

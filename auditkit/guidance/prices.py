@@ -37,7 +37,7 @@ def prices(study: Study) -> list[Row]:
 
 def _shifts(study: Study) -> list[Row]:
     """Each attribute that was not targeted, by the groups that can be told; Holm over the attributes."""
-    rows = []
+    rows: list[Row] = []
     for attribute in UNTARGETED:
         if attribute in study.policy.attributes or not study.scored(attribute):
             continue
@@ -72,7 +72,7 @@ def _fidelity(study: Study) -> list[Row]:
         return []
     a, b = study.outcomes("occupation")
     asked = pd.Index(b.classes).get_indexer(pd.Index(study.right["axis_occupation"]))
-    rows = []
+    rows: list[Row] = []
     for name, chosen in [*study.groups.items(), (ALL, study.acts)]:
         if name == ALL and study.by == ALL and rows:
             continue
@@ -217,8 +217,8 @@ def _joules(study: Study) -> list[Row]:
     row = study.row("joules", study.acts, attribute="image", group=ALL, group_by=SET, unit="ratio", null_value=1.0)
     row |= {"direction": "lower is closer"}
     found = [run.record.get("energy") or {} for run in (study.before, study.after)]
-    each = [energy.get("joules_per_image") for energy in found]
-    if not all(each) or not each[0]["value"]:
+    each = [energy.get("joules_per_image") or {"value": 0.0} for energy in found]
+    if not all(one["value"] for one in each):
         return [row | {"status": "insufficient", "note": "the making was not metered"}]
     methods = [energy["method"] for energy in found]
     how = [[part["how"] for part in energy["parts"]] for energy in found]

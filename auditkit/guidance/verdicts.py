@@ -71,8 +71,8 @@ def headline(effects: pd.DataFrame, attribute: str, measure: str = "distance") -
     rows = effects[
         (effects["measure"] == measure) & (effects["attribute"] == attribute) & (effects["group_by"] == SET)
     ]  # fmt: skip
-    by = {row["group"]: row for row in rows.to_dict("records")}
-    found: dict[str, Any] | None = by.get(UNBALANCED, by.get(ALL))
+    by = {str(row["group"]): {str(key): value for key, value in row.items()} for row in rows.to_dict("records")}
+    found = by.get(UNBALANCED, by.get(ALL))
     if found is None:
         nan = float("nan")
         return {"status": INSUFFICIENT, "group": ALL, "note": "nothing was held against the target", "estimate": nan,

@@ -148,12 +148,10 @@ def movement(
     a_inv = inverse(confusion.matrix)
     squares, drawn = _squared(groups, targets, a_inv, rng, replicates)
     low = -_spread(drawn, t_quantile)
-    squared = [Estimated.of(v, v + d, v - d) for v, d in zip(squares, low, strict=True)]
+    one, two, three = (Estimated.of(v, v + d, v - d) for v, d in zip(squares, low, strict=True))
     nearer, further = _swapped(groups, targets, a_inv, rng, replicates)
-    return Movement(
-        before, after, change, _reduction(before, after, before_draws, after_draws, t_quantile), *squared,
-        nearer, further,
-    )  # fmt: skip
+    reduction = _reduction(before, after, before_draws, after_draws, t_quantile)
+    return Movement(before, after, change, reduction, one, two, three, nearer, further)
 
 
 def shift(
@@ -335,7 +333,7 @@ def _squared(
 
 
 def _spread(draws: Floats, t_quantile: float) -> Floats:
-    return t_quantile * np.asarray(draws.std(axis=1))
+    return np.asarray(t_quantile * draws.std(axis=1), np.float64)
 
 
 def _swapped(
@@ -355,4 +353,4 @@ def _swapped(
 
 
 def _signs(rng: np.random.Generator, replicates: int, n: int) -> Floats:
-    return 1.0 - 2.0 * rng.integers(2, size=(replicates, n))
+    return np.asarray(1.0 - 2.0 * rng.integers(2, size=(replicates, n)), np.float64)
