@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
@@ -122,12 +122,12 @@ class Study:
             TableError: scores are missing, or were made with other classes.
         """
         if attribute not in self._seen:
-            a = read_outcomes(self.before, self.left, attribute, self.encoder)
-            b = read_outcomes(self.after, self.right, attribute, self.encoder)
+            a = read_outcomes(cast("Run", self._scores[0]), self.left, attribute, self.encoder)
+            b = read_outcomes(cast("Run", self._scores[1]), self.right, attribute, self.encoder)
             if a.classes != b.classes:
                 raise TableError(
                     f"the runs were scored for {attribute} with other classes",
-                    where=f"runs {self.before.id}, {self.after.id}", mend=f"score both again: auditkit score {b}",
+                    where=f"runs {self.before.id}, {self.after.id}", mend=f"score both again: auditkit score {self.after.id}",
                 )  # fmt: skip
             self._seen[attribute] = (a, b)
         found: tuple[Outcomes, Outcomes] = self._seen[attribute]
@@ -135,11 +135,20 @@ class Study:
 
     def scored(self, attribute: str) -> bool:
         """Whether both runs have scores of it, each part of a joint one."""
-        tables = [set(self.before.scores()), set(self.after.scores())]
+        tables = [each.scores() for each in self._scores]
         return all(f"{part}@{self.encoder}" in t for part in attribute.split("+") for t in tables)
 
     def confusion(self, attribute: str) -> tuple[Confusion | None, str]:
-        return read_confusion(self.outcomes(attribute)[1], self.encoder, self.calibrations)
+        """The scorer's confusion matrix, or None and why there is none."""
+        key = f"confusion {attribute}"
+        if key not in self._seen:
+            self._seen[key] = read_confusion(self.outcomes(attribute)[1], self.encoder, self.calibrations)
+        found: tuple[Confusion | None, str] = self._seen[key]
+        return found
+
+    @cached_property
+    def _scores(self) -> tuple[_Scores, _Scores]:
+        return _Scores(self.before), _Scores(self.after)
 
     def standing(self, attribute: str, chosen: Mask) -> tuple[str, str]:
         """Whether shares of a group can be corrected in both runs: a status and why."""
@@ -201,6 +210,20 @@ class Study:
             "n_prompts": len(np.unique(self.prompts[chosen])), "unit": "share", "direction": "none", "status": "ok",
             "note": self.about, **more,
         }  # fmt: skip
+
+
+class _Scores:
+    """A run's scores, read and checked once."""
+
+    def __init__(self, run: Run):
+        self.id, self._run = run.id, run
+
+    @cached_property
+    def _tables(self) -> dict[str, pd.DataFrame]:
+        return self._run.scores()
+
+    def scores(self) -> dict[str, pd.DataFrame]:
+        return self._tables
 
 
 def _acting(policy: Policy, run: Run, images: pd.DataFrame) -> Mask:

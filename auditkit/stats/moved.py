@@ -260,7 +260,7 @@ def counted_range(counts: ArrayLike, target: ArrayLike) -> tuple[float, float]:
     low = float(np.maximum(known - t, 0).sum())
     # The greatest: TV is convex in the shares, so that all unknown belong to one class.
     ends = known + np.eye(len(t)) * unknown / n
-    return low, float(total_variation(ends, t).max())
+    return low, max(low, float(total_variation(ends, t).max()))  # alike but for rounding where none is unknown
 
 
 def _shares(g: Pairs) -> tuple[Floats, Floats]:
