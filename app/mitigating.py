@@ -99,7 +99,7 @@ def mitigate(
         replicates: of bootstraps and swaps. min_n: fewest images a group.
 
     Returns:
-        Tried. In `out`: runs/, evaluation.json, effects.parquet (.csv, .json), index.html.
+        Tried. In `out`: runs/, mitigation.json, effects.parquet (.csv, .json), index.html.
 
     Raises:
         SpecError: a target or an option that does not hold, a label twice, a folder that holds something else.

@@ -28,8 +28,8 @@ LIMITS = (
     "Intervals are at 95%; whole prompts are drawn, each with its images of both runs, and the classifier’s own "
     "uncertainty is in them. Small samples give a distance an upward bias, and intervals allow for it: the reduction "
     "told is rather too small than too large.",
-    "‘Better than doing nothing’: the two runs’ images were swapped prompt by prompt, and so large a fall came about in "
-    "at most 5% of swaps, after Holm over the methods.",
+    "‘Better than doing nothing’: the two runs’ images were swapped prompt by prompt, and so large a fall came about "
+    "in at most 5% of swaps, after Holm over the methods.",
     "The groups called unbalanced are those whose planted shares lie .10 or more from the target, not those that "
     "looked so: groups chosen for lying far off in one sample lie nearer in the next, whatever is done.",
     "A mitigation trades one distribution for another. What it did elsewhere is told below as far as it was measured, "

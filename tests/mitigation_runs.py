@@ -12,6 +12,9 @@ import pandas as pd
 from PIL import Image
 
 from auditkit.guidance import Policy
+from auditkit.guidance.evaluated import Evaluation, write
+from auditkit.guidance.evaluation import evaluate
+from auditkit.guidance.verdicts import verdicts
 from auditkit.runs import Run, create
 from auditkit.spec import RunSpec
 
@@ -74,9 +77,7 @@ def make_run(
         "as_passed": {"name": mitigation, "target": "gender=uniform", "options": {}},
         "resolved": {"name": mitigation, "version": 1, "options": {"scale": 2.0}, "target": POLICY.record()},
     }
-    writer = create(
-        out, of, about | ({"planted": rows} if planted else {}), mitigation=steered if mitigation else None
-    )
+    writer = create(out, of, about | ({"planted": rows} if planted else {}), mitigation=steered if mitigation else None)
     aim = POLICY.aims(of)
     rng, truth = np.random.default_rng(seed), []
     for shard in writer.pending():
@@ -119,3 +120,29 @@ def _scores(images: pd.DataFrame, labels: list[str], attribute: str, classes: li
     for name in classes:
         table[f"p_{name}"] /= total
     return table.drop_duplicates("id", ignore_index=True)
+
+
+def record(table: pd.DataFrame) -> dict[str, Any]:
+    """As `mitigate` writes it."""
+    found = verdicts(table, judge=ENCODER, attribute="gender")
+    about = {"name": "prompt-diversification", "version": 1, "options": {}, "target": None}
+    return {
+        "spec": {"name": "known", "prompts": 24, "images": 144, "images_per_prompt": 6, "seed": 0},
+        "generator": "known", "target": "gender=uniform", "attribute": "gender",
+        "methods": dict.fromkeys(dict.fromkeys(table["method"]), about), "refused": {}, "judge": ENCODER,
+        "tuned_with": ENCODER, "encoders": [ENCODER], "runs": {}, "verdicts": [v.as_dict() for v in found],
+        "notes": [], "seconds": 1.0, "by": "occupation",
+    }  # fmt: skip
+
+
+def write_evaluation(folder: Path) -> Path:
+    """An evaluation of two methods on disk, one of which meets its target and one of which does nothing."""
+    a = make_run(folder / "runs", drawn(PLANTED), seed=1)
+    tables = []
+    for seed, (name, labels) in enumerate(
+        {"works": drawn(dict.fromkeys(PLANTED, 0.5)), "idle": drawn(PLANTED)}.items()
+    ):
+        b = make_run(folder / "runs", labels, seed=2 + seed, mitigation=name, pixels=1 + seed)
+        tables.append(evaluate(a, b, POLICY, method=name, encoder=ENCODER, calibrations=calibrations(), n_boot=200))
+    table = pd.concat(tables, ignore_index=True)
+    return write(folder, Evaluation(record(table), table))

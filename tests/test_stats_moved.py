@@ -78,7 +78,9 @@ def test_a_mitigation_that_changes_no_image_has_no_effect_and_a_p_value_of_one()
     labels = np.tile([0, 0, 0, 1], 10)
     pairs = Pairs.of(labels, labels, np.repeat(np.arange(8), 5), 2, EVEN)
     found = movement([pairs], PERFECT, np.random.default_rng(0), replicates=200)
-    assert found.change.value == 0 and found.p_nearer == 1 and found.p_further == 1
+    assert found.change.value == 0
+    assert found.p_nearer == 1
+    assert found.p_further == 1
     assert shift([pairs], PERFECT, np.random.default_rng(0), replicates=200).p_value == 1
 
 
@@ -86,8 +88,12 @@ def test_a_move_onto_the_target_is_found_and_one_away_from_it_is_not_called_near
     rng = np.random.default_rng(3)
     there = movement(draw([0.1, 0.9], [0.5, 0.5], rng, prompts=12, images=10), CALIBRATED, rng, replicates=500)
     back = movement(draw([0.5, 0.5], [0.1, 0.9], rng, prompts=12, images=10), CALIBRATED, rng, replicates=500)
-    assert there.p_nearer < 0.01 and there.reduction.value > 0.6 and there.change.high < 0
-    assert back.p_further < 0.01 and back.p_nearer > 0.9 and back.change.low > 0
+    assert there.p_nearer < 0.01
+    assert there.reduction.value > 0.6
+    assert there.change.high < 0
+    assert back.p_further < 0.01
+    assert back.p_nearer > 0.9
+    assert back.change.low > 0
 
 
 def test_opposite_skews_do_not_cancel() -> None:
@@ -105,7 +111,8 @@ def test_where_nothing_was_to_be_reduced_no_reduction_is_told() -> None:
 def test_a_shift_of_an_attribute_that_was_not_targeted_is_found_and_nothing_is_found_where_there_is_none() -> None:
     rng, rounds, alarms = np.random.default_rng(5), 300, 0
     moved = shift(draw([0.2, 0.3], [0.6, 0.7], rng), CALIBRATED, rng, replicates=500)
-    assert moved.p_value < 0.01 and moved.level.estimated.low > 0.1
+    assert moved.p_value < 0.01
+    assert moved.level.estimated.low > 0.1
     for _ in range(rounds):
         alarms += shift(draw([0.2, 0.3], [0.2, 0.3], rng), CALIBRATED, rng, replicates=199).p_value <= 0.05
     assert stats.binomtest(alarms, rounds, 0.05, alternative="greater").pvalue > 0.01, alarms
@@ -123,7 +130,9 @@ def test_shares_of_a_group_without_the_class_keep_an_interval() -> None:
     ones = np.ones(30, int)
     pairs = Pairs.of(ones, ones, np.repeat(np.arange(6), 5), 2, EVEN)
     (share, low, high), _ = shares_with_intervals(pairs, PERFECT, np.random.default_rng(0), replicates=100)
-    assert share[0] == pytest.approx(0) and low[0] == 0 and high[0] > 0
+    assert share[0] == pytest.approx(0)
+    assert low[0] == 0
+    assert high[0] > 0
 
 
 def test_the_change_of_a_mean_is_that_of_a_paired_t_test_where_every_prompt_has_one_pair() -> None:
@@ -139,7 +148,8 @@ def test_the_change_of_a_mean_is_that_of_a_paired_t_test_where_every_prompt_has_
 
 def test_the_change_of_a_mean_has_no_interval_where_each_group_has_one_prompt() -> None:
     found, *_ = mean_change([0, 1, 0, 1], [1, 1, 1, 1], [0, 0, 1, 1], [0, 0, 1, 1], np.random.default_rng(0))
-    assert found.value == 0.5 and np.isnan(found.low)
+    assert found.value == 0.5
+    assert np.isnan(found.low)
 
 
 def test_unknown_images_are_bounded_and_not_dropped() -> None:

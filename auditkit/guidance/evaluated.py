@@ -1,6 +1,6 @@
 """An evaluation of mitigations on disk.
 
-evaluation.json   spec, generator, target, methods with their settings, who judged, verdicts, notes, versions, seconds
+mitigation.json   spec, generator, target, methods with their settings, who judged, verdicts, notes, versions, seconds
 effects.*         the table of effects (`study.COLUMNS`): Parquet for programs, CSV and JSON for all others
 runs/             the run without and each run with a mitigation, whole, so that every number leads to its images
 index.html        the page
@@ -22,7 +22,7 @@ from auditkit.files import write_atomic, write_json
 from auditkit.guidance.study import COLUMNS
 from auditkit.guidance.verdicts import Verdict
 
-RECORD = "evaluation.json"
+RECORD = "mitigation.json"
 EFFECTS = "effects"
 RUNS = "runs"
 KIND = "mitigation"

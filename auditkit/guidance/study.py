@@ -127,8 +127,9 @@ class Study:
             if a.classes != b.classes:
                 raise TableError(
                     f"the runs were scored for {attribute} with other classes",
-                    where=f"runs {self.before.id}, {self.after.id}", mend=f"score both again: auditkit score {self.after.id}",
-                )  # fmt: skip
+                    where=f"runs {self.before.id}, {self.after.id}",
+                    mend=f"score both again: auditkit score {self.after.id}",
+                )
             self._seen[attribute] = (a, b)
         found: tuple[Outcomes, Outcomes] = self._seen[attribute]
         return found
