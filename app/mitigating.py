@@ -141,7 +141,8 @@ def mitigate(
         runs[label] = make(label, request)
     encoders = list(dict.fromkeys([judge, tuned_with]))
     told = {encoder: _score(list(runs.values()), encoder, device, progress) for encoder in encoders}
-    tables = []
+    tables: list[pd.DataFrame] = []
+    kept: dict[Any, pd.DataFrame] = {}
     with progress_bar("evaluate", progress) as show:
         total = len(encoders) * len(requests)
         for encoder in encoders:
@@ -149,7 +150,7 @@ def mitigate(
                 tables.append(
                     evaluate(
                         runs[""], runs[label], policy, method=label, encoder=told[encoder], by=by, n_boot=replicates,
-                        min_n=min_n,
+                        min_n=min_n, kept=kept,
                     )
                 )  # fmt: skip
                 if show is not None:

@@ -74,7 +74,7 @@ def groups_chart(rows: pd.DataFrame, *, names: list[str], width: int = 860) -> A
     known = rows[rows["estimate"].notna()]
     groups = [str(name) for name in rows["group"].drop_duplicates()]
     base = alt.Chart(inline(known[["method", "group", "estimate", "ci_low", "ci_high"]]))
-    x = alt.X("estimate:Q", title="Distance to the target").scale(zero=True)
+    x = alt.X("estimate:Q", title="Distance to the target", axis=alt.Axis(tickCount=6)).scale(zero=True)
     y = alt.Y("group:N", sort=groups, title=None).scale(paddingInner=0.25)
     offset = alt.YOffset("method:N", sort=names)
     places = range(len(names))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -100,8 +99,9 @@ def verdict_sentences(made: Evaluation) -> list[str]:
             continue
         row = headline(_own(made, label), made.record["attribute"])
         cut = headline(_own(made, label), made.record["attribute"], "reduction")
-        of = "the unbalanced groups" if each.headline == UNBALANCED else "the groups"
-        fell = f"{row['before']:.2f} to {row['after']:.2f} over {of}"
+        over = str(row["note"]).partition(";")[0]  # such as 'over 2 of 3 groups'
+        over = over.replace("groups", "unbalanced groups") if each.headline == UNBALANCED else over
+        fell = f"{row['before']:.2f} to {row['after']:.2f} {over}"
         if each.verdict == BETTER and cut["status"] == "ok":
             fell += f", {percent(cut['estimate'])} {interval(cut['ci_low'], cut['ci_high'])} less"
         price = f" Price: {listed(each.prices)}." if each.prices else " No price was found beyond chance."
@@ -118,28 +118,29 @@ def summary_table(made: Evaluation, *, brief: bool = False) -> Table:
         own, verdict = _own(made, label), made.verdicts[label]
         row, cut = headline(own, attribute), headline(own, attribute, "reduction")
         fidelity, near = _one(own, "fidelity"), _one(own, "near_duplicates")
-        cells = [
-            label,
-            f"{row['before']:.2f} → {row['after']:.2f}" if row["status"] == "ok" else MISSING,
-            _share(cut),
-            *([_share(headline(own, joint, "reduction"))] if joint else []),
-            _points(fidelity), _points(near), _ratio(_one(own, "seconds")), _ratio(_one(own, "joules")),
-            verdict.verdict,
-        ]  # fmt: skip
-        rows.append(cells)
+        told = f"{row['before']:.2f} → {row['after']:.2f}" if row["status"] == "ok" else MISSING
+        cells = [told, _share(cut), *([_share(headline(own, joint, "reduction"))] if joint else [])]
+        price = [_points(fidelity), _points(near)]
+        said = verdict.verdict
+        if brief:
+            price, said = [each.partition(" ")[0] for each in price], said.removesuffix(" than doing nothing")
+        rows.append([label, said, *cells, *price, _ratio(_one(own, "seconds")), _ratio(_one(own, "joules"))])
     heads = [
-        "Method", "Distance", "Reduction", *(["Joint reduction"] if joint else []), "Fidelity, points",
-        "Near-duplicates, points", "Seconds", "Joules", "Verdict",
+        "Method", "Verdict", "Distance", "Reduction", *(["Joint reduction"] if joint else []), "Fidelity, points",
+        "Near-duplicates, points", "Seconds", "Joules",
     ]  # fmt: skip
     if brief:
-        heads = [head.replace("Near-duplicates", "Near-dup.") for head in heads]
+        heads = [
+            "Method", "Than nothing", "Distance", "Less", *(["Joint"] if joint else []), "Fidelity", "Near-dup.",
+            "Sec.", "Joules",
+        ]  # fmt: skip
     over = "unbalanced groups" if any(v.headline == UNBALANCED for v in made.verdicts.values()) else "all groups"
     caption = f"{name(attribute).capitalize()}, mean over {over}, without → with; judged by {made.record['judge']}"
-    return Table(caption, heads, rows, [False, *[True] * (len(heads) - 2), False])
+    return Table(caption, heads, rows, [False, False, *[True] * (len(heads) - 2)])
 
 
 def _whole(made: Evaluation, width: int) -> Chapter:
-    blocks: list[Figure | Table] = []
+    blocks: list[Figure | Table] = [summary_table(made)]
     for measure, title, is_share in (
         ("fidelity", "Fall of occupation fidelity", True), ("seconds", "Seconds an image, over those without", False),
     ):  # fmt: skip
@@ -162,14 +163,13 @@ def _whole(made: Evaluation, width: int) -> Chapter:
         blocks.append(Figure(drawn[0], f"Pareto chart. {spoken}.{on}", caption, drawn[1]))
         cells = [
             [str(r["method"]), f"{r['estimate']:.3f} [{r['ci_low']:.3f}, {r['ci_high']:.3f}]",
-             _plain(r["price"], r["price_low"], r["price_high"], 100 if is_share else 1),
+             _plain(r["price"], r["price_low"], r["price_high"], 100) if is_share else f"{r['price']:.2f}",
              "yes" if r["method"] in front(known) else "no"]
             for r in tables.rows(known)
         ]  # fmt: skip
         unit = f"{title}, points" if is_share else title
         blocks.append(Table(f"Behind the chart: {title.lower()}", ["Method", "Distance", unit, "On the front"], cells,
                             [False, True, True, False]))  # fmt: skip
-    blocks.append(summary_table(made))
     return Chapter("whole", "What it did, and what it cost", verdict_sentences(made), blocks,
                    [*made.record["notes"], *LIMITS])  # fmt: skip
 
@@ -407,8 +407,7 @@ def _plain(value: float, low: float, high: float, scale: float = 1) -> str:
     if not math.isfinite(value):
         return MISSING
     digits = 1 if scale == 100 else 2
-    told = f"{scale * value:+.{digits}f}"
-    whole: Sequence[float] = (low, high)
-    if not all(math.isfinite(each) for each in whole):
+    told, *ends = (f"{round(scale * each, digits) + 0.0:+.{digits}f}" for each in (value, low, high))
+    if not (math.isfinite(low) and math.isfinite(high)):
         return told
-    return f"{told} [{scale * low:+.{digits}f}, {scale * high:+.{digits}f}]"
+    return f"{told} [{', '.join(ends)}]"

@@ -58,12 +58,13 @@ def drawn(shares: Mapping[str, float], *, dark: float = 0.2, right: float = 1.0,
 
 def make_run(
     out: Path, labels: Labels, *, seed: int, mitigation: str = "", of: RunSpec | None = None, planted: bool = True,
-    ms: float = 5.0, pixels: int = 0,
+    ms: float = 5.0, pixels: int = 0, outside: str = "",
 ) -> Run:  # fmt: skip
     """A run whose images are noise and whose scores are `labels`.
 
     Args:
         seed: of the labels. pixels: of the images; runs with the same have the same bytes.
+        outside: an occupation whose images are unlike the calibration's.
     """
     of = of or spec()
     rows = [
@@ -92,7 +93,9 @@ def make_run(
         writer.write_shard(shard, images, [ms] * len(images), [settings | each for each in about_each])
     run = writer.finish()
     for attribute, classes in CLASSES.items():
-        run.write_scores(_scores(run.images(), [each[attribute] for each in truth], attribute, classes))
+        table = _scores(run.images(), [each[attribute] for each in truth], attribute, classes)
+        strange = run.images().drop_duplicates("id")["axis_occupation"].to_numpy() == outside
+        run.write_scores(table.assign(in_domain=pd.array(~strange, dtype="boolean")))
     return run
 
 

@@ -178,7 +178,9 @@ def test_a_folder_that_holds_something_else_is_left_alone(tmp_path: Path) -> Non
 
 
 def test_all_are_those_that_the_model_can_take_and_of_the_others_the_reason_is_told() -> None:
-    spec = RunSpec(name="jobs", templates=["{a occupation}"], axes={"occupation": ["judge"]}, by="occupation")
+    spec = RunSpec(
+        name="jobs", templates=["{a occupation}"], axes={"occupation": ["judge"]}, images_per_prompt=1, by="occupation"
+    )  # fmt: skip
     found, refused = choose({}, "gender=uniform", {}, spec, Elsewhere())
     assert list(found) == ["prompt-diversification"]
     assert "does not run this kind of model" in refused["semantic-guidance"]

@@ -171,6 +171,20 @@ def test_few_images_are_insufficient_and_no_verdict_is_passed(tmp_path: Path) ->
     assert "12 images have a label" in found.why
 
 
+def test_groups_whose_images_the_judge_no_longer_knows_are_not_left_out_to_flatter_a_method(tmp_path: Path) -> None:
+    table = effects(tmp_path, drawn(PLANTED), drawn(EVEN), second={"outside": "teacher"})
+    (row,) = rows(table, "distance", attribute="gender", group="unbalanced")
+    assert row["note"].startswith("over 2 of 3 groups; nothing is claimed of teacher")
+    (worst,) = rows(table, "worst_change", attribute="gender", group="unbalanced")
+    assert row["estimate"] < worst["estimate"] < 0
+    (found,) = verdicts(table, judge=ENCODER, attribute="gender")
+    assert found.verdict == BETTER
+    bad = table["measure"] == "worst_change"
+    (found,) = verdicts(table.assign(estimate=table["estimate"].mask(bad, 0.1)), judge=ENCODER, attribute="gender")
+    assert found.verdict == INSUFFICIENT
+    assert "could outweigh the gain" in found.why
+
+
 def test_without_a_calibration_no_distance_is_claimed_but_what_was_counted_is_told(tmp_path: Path) -> None:
     a, b = (make_run(tmp_path / n, drawn(PLANTED), seed=i, mitigation="m" if i else "") for i, n in enumerate("ab"))
     table = evaluate(a, b, POLICY, method="m", encoder=ENCODER, n_boot=200)

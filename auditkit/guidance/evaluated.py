@@ -20,7 +20,7 @@ import pandas as pd
 from auditkit.errors import TableError
 from auditkit.files import write_atomic, write_json
 from auditkit.guidance.study import COLUMNS
-from auditkit.guidance.verdicts import Verdict
+from auditkit.guidance.verdicts import Verdict, judged_rows
 
 RECORD = "mitigation.json"
 EFFECTS = "effects"
@@ -63,8 +63,8 @@ class Evaluation:
 
     @property
     def judged(self) -> pd.DataFrame:
-        """The effects as the encoder that judges saw them."""
-        return self.effects[self.effects["encoder"] == self.record["judge"]]
+        """The effects as the encoder that judges saw them; see `verdicts.judged_rows`."""
+        return judged_rows(self.effects, self.record["judge"])
 
 
 def write(folder: str | Path, made: Evaluation) -> Path:

@@ -6,6 +6,7 @@ distance            total variation to the target, by group and as a mean over g
 level_before,       the two distances with intervals of their own; `null_value` is what chance alone gives
 level_after
 reduction           1 - after/before of the mean
+worst_change        the mean change if groups of which nothing can be claimed went as far off as they could
 squared_distance    mean of ||p - t||^2, without the upward bias that small samples give a distance
 bounds_before,      total variation of the labels as counted: the least and the greatest that unknown images leave open
 bounds_after
@@ -21,7 +22,7 @@ Nobody's identity is inferred: all shares are of perceived presentation.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -57,6 +58,7 @@ JOINT = "gender+skin_tone"
 def evaluate(
     before: Run, after: Run, policy: Policy, *, method: str, encoder: str, by: str | None = None, n_boot: int = 2000,
     seed: int = 0, min_n: int = 20, calibrations: Mapping[str, CalibrationTable] | None = None,
+    kept: dict[Any, pd.DataFrame] | None = None,
 ) -> pd.DataFrame:  # fmt: skip
     """The table of effects of a mitigation.
 
@@ -65,13 +67,14 @@ def evaluate(
         policy: what was aimed at. method: what to call it in the table.
         by: the axis of groups; the spec's own by default. n_boot: replicates. min_n: fewest labelled images a group.
         calibrations: by attribute, in place of those beside the encoder.
+        kept: an empty dict, given to several calls, saves them from measuring the quality of one run again.
 
     Raises:
         TableError: the runs are not paired, or scores are missing.
     """
     study = Study.of(
         method, before, after, policy, encoder=encoder, by=by, n_boot=n_boot, seed=seed, min_n=min_n,
-        calibrations=calibrations,
+        calibrations=calibrations, kept=kept,
     )  # fmt: skip
     rows: list[Row] = []
     for attribute in judged(study):
@@ -112,7 +115,7 @@ def _attribute(study: Study, attribute: str) -> list[Row]:
         rows += _moved(base, movement([told[name]], confusion, rng, replicates=study.n_boot), brief=True)
     _adjust(rows, "distance")
     if confusion is not None and told:
-        rows += _means(study, attribute, told, confusion)
+        rows += _means(study, attribute, goals, told, confusion)
         if attribute in (study.policy.attribute, *study.policy.attributes):
             rows += _majorities(study, attribute, told, confusion) + _stayed(study, attribute, told, confusion)
     else:
@@ -155,21 +158,25 @@ def _moved(base: Row, found: Movement, *, brief: bool = False) -> list[Row]:
     return rows
 
 
-def _means(study: Study, attribute: str, told: dict[str, Pairs], confusion: Confusion) -> list[Row]:
+def _means(
+    study: Study, attribute: str, goals: dict[str, Any], told: dict[str, Pairs], confusion: Confusion
+) -> list[Row]:
     """Means over all groups, and over those that were planted unbalanced or balanced."""
     rows: list[Row] = []
-    for name, members in sets(study, attribute, list(told)).items():
-        chosen = np.any([study.groups[g] for g in members], axis=0)
-        left = f"over {len(members)} groups"
-        if name == ALL and len(told) < len(study.groups):
-            left = f"over {len(told)} of {len(study.groups)} groups; of the others nothing is claimed"
+    for name, whole in sets(study, attribute, [g for g, goal in goals.items() if goal is not None]).items():
+        members = [g for g in whole if g in told]
+        chosen = np.any([study.groups[g] for g in members or whole], axis=0)
+        over = f"over {len(members)} groups"
+        if len(members) < len(whole):
+            lost = ", ".join(g for g in whole if g not in told)
+            over = f"over {len(members)} of {len(whole)} groups; nothing is claimed of {lost}"
         base = study.row(
             "distance", chosen, attribute=attribute, group=name, group_by=SET, direction="lower is closer",
-            note="; ".join(filter(None, [left, study.about])),
+            note="; ".join(filter(None, [over, study.about])),
         )  # fmt: skip
-        if base["n_prompts"] < FEWEST_PROMPTS:
+        if not members or base["n_prompts"] < FEWEST_PROMPTS:
             why = f"{base['n_prompts']} prompts; {FEWEST_PROMPTS} are needed for a test that swaps them"
-            base |= {"status": "insufficient", "note": why}
+            base |= {"status": "insufficient", "note": why if members else over}
             names = ("distance", "level_before", "level_after", "reduction", "squared_distance")
             rows += [base | {"measure": m} for m in names]
             continue
@@ -177,7 +184,25 @@ def _means(study: Study, attribute: str, told: dict[str, Pairs], confusion: Conf
             [told[g] for g in members], confusion, study.rng(attribute, SET, name), replicates=study.n_boot
         )  # fmt: skip
         rows += _moved(base, found)
+        rows.append(_worst(study, attribute, base, found, goals, members, whole))
     return rows
+
+
+def _worst(
+    study: Study, attribute: str, base: Row, found: Movement, goals: dict[str, Any], members: list[str],
+    whole: list[str],
+) -> Row:  # fmt: skip
+    """The mean change if every group of which nothing is claimed went as far from its target as it could.
+
+    A mitigation can make images that the scorer is not calibrated for; to leave such groups out would flatter it.
+    """
+    total = len(members) * found.change.value
+    for name in whole:
+        if name not in members:
+            seen = study.outcomes(attribute)[0]
+            counts = np.bincount(seen.label[study.groups[name]], minlength=len(seen.classes) + 1)
+            total += 1 - float(np.min(goals[name])) - counted_range(counts, goals[name])[0]
+    return base | {"measure": "worst_change", "estimate": total / len(whole), "null_value": 0.0}
 
 
 def sets(study: Study, attribute: str, names: list[str]) -> dict[str, list[str]]:

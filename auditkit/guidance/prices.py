@@ -123,7 +123,7 @@ def _quality(study: Study) -> list[Row]:
     if quality.applies(study.before, options) or quality.applies(study.after, options):
         return []
     rows = [_clip_score(study)] if study.acts.any() else []
-    tables = [_measured(run, options) for run in (study.before, study.after)]
+    tables = [_measured(study, run, options) for run in (study.before, study.after)]
     for name in QUALITY:
         pair = [t[(t["measure"] == f"quality.{name}") & (t["group"] == ALL)] for t in tables]
         if any(part.empty for part in pair):
@@ -150,10 +150,13 @@ def _quality(study: Study) -> list[Row]:
     return rows
 
 
-def _measured(run: Run, options: Options) -> pd.DataFrame:
+def _measured(study: Study, run: Run, options: Options) -> pd.DataFrame:
     from auditkit.bias.quality import quality
 
-    return quality.measure(run, options)
+    key = (str(run.path), options)
+    if key not in study.kept:
+        study.kept[key] = quality.measure(run, options)
+    return study.kept[key]
 
 
 def _difference(a: pd.Series, b: pd.Series) -> tuple[float, float]:

@@ -70,13 +70,15 @@ class Study:
     min_n: int = 20
     planted: pd.DataFrame | None = None
     calibrations: Mapping[str, CalibrationTable] | None = None
+    kept: dict[Any, pd.DataFrame] = field(default_factory=dict)
+    """What the measure `quality` said of a run, by run and encoder; shared by studies of one run without."""
     _seen: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(
         cls, method: str, before: Run, after: Run, policy: Policy, *, encoder: str, by: str | None = None,
         n_boot: int = 2000, seed: int = 0, min_n: int = 20,
-        calibrations: Mapping[str, CalibrationTable] | None = None,
+        calibrations: Mapping[str, CalibrationTable] | None = None, kept: dict[Any, pd.DataFrame] | None = None,
     ) -> Study:  # fmt: skip
         """Pair the runs' images.
 
@@ -99,7 +101,7 @@ class Study:
         acting = _acting(policy, after, right)
         return cls(
             method, before, after, policy, encoder, grouped, left, right, acting, about, n_boot, seed, min_n,
-            before.planted if grouped == "occupation" else None, calibrations,
+            before.planted if grouped == "occupation" else None, calibrations, {} if kept is None else kept,
         )  # fmt: skip
 
     @cached_property

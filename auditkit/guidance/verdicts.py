@@ -14,6 +14,8 @@ from auditkit.stats.multiplicity import holm
 
 BETTER, NOT_BETTER, INSUFFICIENT = "better than doing nothing", "not better than doing nothing", "insufficient"
 ALPHA = 0.05
+COPIES = ("near_duplicates", "memorised")
+"""What needs thresholds that not every encoder has."""
 SLOWER = 1.05
 """Seconds an image, over those without, from which on slowness is a price."""
 
@@ -45,12 +47,13 @@ def verdicts(effects: pd.DataFrame, *, judge: str, attribute: str) -> list[Verdi
 
     A method is `better than doing nothing` where the distance to the target fell and the test that it did not, by
     swapping the runs prompt by prompt, has p <= .05 after Holm over the methods tried: of methods that do nothing,
-    at most one evaluation in twenty calls any better.
+    at most one evaluation in twenty calls any better. Where groups had to be left out, the fall must outweigh the worst
+    that they could have done.
 
     Args:
         attribute: the target's, `gender` or `gender+skin_tone`.
     """
-    own = effects[effects["encoder"] == judge]
+    own = judged_rows(effects, judge)
     methods = list(dict.fromkeys(own["method"]))
     chosen = {name: headline(own[own["method"] == name], attribute) for name in methods}
     p_values = [chosen[name]["p_value"] for name in methods]
@@ -62,8 +65,23 @@ def verdicts(effects: pd.DataFrame, *, judge: str, attribute: str) -> list[Verdi
             made.append(Verdict(name, INSUFFICIENT, row["group"], float("nan"), prices_of(mine), str(row["note"])))
             continue
         better = p <= ALPHA and row["estimate"] < 0
+        worst = headline(mine, attribute, "worst_change")["estimate"]
+        if better and not worst < 0:
+            why = f"{row['note']}, which could outweigh the gain"
+            made.append(Verdict(name, INSUFFICIENT, row["group"], float("nan"), prices_of(mine), why))
+            continue
         made.append(Verdict(name, BETTER if better else NOT_BETTER, row["group"], float(p), prices_of(mine)))
     return made
+
+
+def judged_rows(effects: pd.DataFrame, judge: str) -> pd.DataFrame:
+    """The rows of the encoder that judges; of what it has no thresholds for (copies), those of another that has."""
+    own, other = effects[effects["encoder"] == judge], effects[effects["encoder"] != judge]
+    told = set(own[(own["measure"].isin(COPIES)) & (own["status"] == "ok")]["measure"])
+    borrowed = other[other["measure"].isin(set(COPIES) - told) & (other["status"] == "ok")]
+    borrowed = borrowed.drop_duplicates(["method", "measure"])
+    lacking = set(borrowed["measure"])
+    return pd.concat([own[~own["measure"].isin(lacking)], borrowed], ignore_index=True) if lacking else own
 
 
 def headline(effects: pd.DataFrame, attribute: str, measure: str = "distance") -> dict[str, Any]:
