@@ -1,4 +1,4 @@
-"""The contract of every mitigation: what the hooks of a method keep to, on a UNet and on a flow-matching transformer."""
+"""The contract of every mitigation: what the hooks of a method keep to, on a UNet and on a flow transformer."""
 
 from __future__ import annotations
 
@@ -160,13 +160,13 @@ def test_behind_an_api_only_the_prompt_can_be_changed(name: str) -> None:
     assert (name in able(Model("api", 1.0))) is (make(name).hooks() == ["rewrite"])
 
 
-def test_a_method_that_does_not_draw_takes_no_other_target_than_an_even_one(
+def test_a_target_that_is_not_even_is_taken_or_refused_as_the_method_says(
     name: str, generator: LatentGenerator
 ) -> None:
     request, model = Request(name, {"gender": {"female": 0.3, "male": 0.7}}), generator.model(3.0)
     if refusal(make(name), model):
         pytest.skip("the model cannot take it")
-    if make(name).draws:
+    if not make(name).even_only:
         assert steer(request, SPEC, model).policy.shares["all"]["male"] == 0.7
     else:
         with pytest.raises(SpecError, match="cannot aim at other shares than even ones"):

@@ -79,6 +79,8 @@ class Model:
     encode: Callable[[str | None], Text] | None = None
     """One text, each tensor [1, ...] on the device; None or '' is the empty prompt. Each distinct text is encoded once.
     It gives detached tensors that may have been made in inference mode: clone what is to carry gradients."""
+    decode: Callable[[torch.Tensor], torch.Tensor] | None = None
+    """Images [n, 3, h, w], in -1..1 or a little beyond, of clean latents [n, c, h, w]; differentiable."""
     end: Callable[[str], int] | None = None
     """The position of a text's last token, the end-of-text one where the tokenizer has one: tokens after it are
     padding."""
@@ -91,7 +93,10 @@ class Model:
 
 @dataclass
 class Batch:
-    """Images that are made together."""
+    """Images that are made together, n of them.
+
+    A layer of the network that a method hooks into sees n rows, or 2 n under guidance: row i is of image i % n.
+    """
 
     model: Model
     aims: Sequence[Aim]
@@ -119,8 +124,9 @@ class Mitigation:
     reference: ClassVar[str]
     """The paper that it follows."""
     draws: ClassVar[bool] = True
-    """Whether it moves each image toward its own drawn group. A method that does not can have no other target than
-    the uniform one."""
+    """Whether it moves each image toward its own drawn group."""
+    even_only: ClassVar[bool] = False
+    """Whether it takes no other target than the uniform one."""
     Settings: ClassVar[type[Options]] = Options
     """The kind of its settings."""
 
