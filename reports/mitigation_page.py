@@ -100,7 +100,7 @@ def verdict_sentences(made: Evaluation) -> list[str]:
         row = headline(_own(made, label), made.record["attribute"])
         cut = headline(_own(made, label), made.record["attribute"], "reduction")
         over = str(row["note"]).partition(";")[0]  # such as 'over 2 of 3 groups'
-        over = over.replace("groups", "unbalanced groups") if each.headline == UNBALANCED else over
+        over = over.replace("group", "unbalanced group") if each.headline == UNBALANCED else over
         fell = f"{row['before']:.2f} to {row['after']:.2f} {over}"
         if each.verdict == BETTER and cut["status"] == "ok":
             fell += f", {percent(cut['estimate'])} {interval(cut['ci_low'], cut['ci_high'])} less"

@@ -100,7 +100,7 @@ def test_one_that_leads_away_from_the_target_is_not_better_and_its_price_is_told
     told = "; ".join(found.prices)
     assert "occupation fidelity -" in told
     assert "skin tone shifted" in told
-    assert "1 balanced groups off target (gender)" in told
+    assert "1 balanced group off target (gender)" in told
 
 
 def test_a_majority_that_turned_into_the_opposite_one_is_counted(tmp_path: Path) -> None:

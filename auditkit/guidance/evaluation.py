@@ -166,7 +166,7 @@ def _means(
     for name, whole in sets(study, attribute, [g for g, goal in goals.items() if goal is not None]).items():
         members = [g for g in whole if g in told]
         chosen = np.any([study.groups[g] for g in members or whole], axis=0)
-        over = f"over {len(members)} groups"
+        over = f"over {len(members)} group{'' if len(members) == 1 else 's'}"
         if len(members) < len(whole):
             lost = ", ".join(g for g in whole if g not in told)
             over = f"over {len(members)} of {len(whole)} groups; nothing is claimed of {lost}"

@@ -118,12 +118,13 @@ def prices_of(effects: pd.DataFrame) -> list[str]:
         if row["measure"] == "shift" and row["p_holm"] <= ALPHA:
             found.append(f"{row['attribute'].replace('_', ' ')} shifted by {row['estimate']:.2f}")
         if row["measure"] == "majority_turned" and row["estimate"] > 0:
-            found.append(f"majority turned in {row['estimate']:.0f} groups ({row['attribute']})")
+            found.append(f"majority turned in {row['estimate']:.0f} of the groups ({row['attribute']})")
         if row["measure"] == "left_alone" and row["estimate"] < 1:
             found.append("images changed that were to be left alone")
         if row["measure"] == "seconds" and row["estimate"] > SLOWER and not row["ci_low"] <= 1:
             found.append(f"{row['estimate']:.2f}x the seconds")
     off = effects[(effects["measure"] == "stayed_balanced") & (effects["p_holm"] <= ALPHA)]
     for attribute, part in off.groupby("attribute", sort=False):
-        found.append(f"{len(part)} balanced groups off target ({str(attribute).replace('_', ' ')})")
+        groups = "balanced group" if len(part) == 1 else "balanced groups"
+        found.append(f"{len(part)} {groups} off target ({str(attribute).replace('_', ' ')})")
     return found

@@ -76,7 +76,7 @@ def suppressed(run: Run) -> list[tuple[str, str]]:
 
 
 def _counts(steered: pd.Series) -> str:
-    return listed([f"{count:,} {group.replace('+', ', ')}" for group, count in steered.value_counts().items()], 12)
+    return listed([f"{count:,} {str(group).replace('+', ', ')}" for group, count in steered.value_counts().items()], 12)
 
 
 def _settings(made: dict[str, Any]) -> Table:
