@@ -124,6 +124,7 @@ def summary_table(made: Evaluation, *, brief: bool = False) -> Table:
         said = verdict.verdict
         if brief:
             price, said = [each.partition(" ")[0] for each in price], said.removesuffix(" than doing nothing")
+            cells = [*cells[:2], *(each.partition(" ")[0] for each in cells[2:])]
         rows.append([label, said, *cells, *price, _ratio(_one(own, "seconds")), _ratio(_one(own, "joules"))])
     heads = [
         "Method", "Verdict", "Distance", "Reduction", *(["Joint reduction"] if joint else []), "Fidelity, points",
