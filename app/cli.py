@@ -24,6 +24,7 @@ from app.commands import (
     looking,
     making,
     measuring,
+    mitigating,
     perturbations,
     planning,
     serving,
@@ -62,7 +63,7 @@ def auditkit(
 THEMES = (
     making, measuring, looking, dashboard, keeping, building, benching, planning, watermarking, signing,
     inspecting, detecting, detector_data, detector_evaluation, detector_attacks, forensics, copies,
-    perturbations, trusting, banking, consenting, disclosing, transparency, serving,
+    perturbations, mitigating, trusting, banking, consenting, disclosing, transparency, serving,
 )  # fmt: skip
 for theme in THEMES:
     theme.register(app)

@@ -24,6 +24,7 @@ _VERBS = {
     "app.detection": ("train_detector", "detect", "list_detectors", "detector_card"),
     "app.detector_attacks": ("attack_detector",),
     "app.detector_evaluation": ("evaluate_detector",),
+    "app.mitigating": ("mitigate",),
     "app.perturbations": ("check_perturbations", "simulate_perturbations", "perturbation_survival"),
 }  # fmt: skip
 _MODULES = {verb: module for module, verbs in _VERBS.items() for verb in verbs}

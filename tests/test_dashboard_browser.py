@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import pytest
 import synthetic_run
 from detector_eval_helpers import make_evaluation
+from mitigation_runs import write_evaluation
 from provenance_helpers import root_pem, signed
 from signed_run_helpers import change_pixels, scan_row, sign, trusted, write_scan
 from watermark_table_helpers import detections, make_bench, mark
@@ -37,6 +38,7 @@ def run(tmp_path_factory) -> Run:
     synthetic_run.break_run(synthetic_run.make_run(folder, name="bad", images_per_prompt=1))
     make_bench(folder.parent / "watermark-bench")
     make_evaluation(folder.parent / "detector-evaluation")
+    write_evaluation(folder.parent / "mitigation")
     made = mark(synthetic_run.make_run(folder, images_per_prompt=12))
     made.write_watermarks(detections(made, present=0.9))
     change_pixels(sign(made), 0, 4)
@@ -88,7 +90,7 @@ def open_view(page, url: str) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["", "bias", "measures", "watermarks", "provenance", "detectors", "generators", "gallery", "image"],
+    ["", "bias", "measures", "watermarks", "provenance", "detectors", "mitigation", "generators", "gallery", "image"],
 )
 def test_every_view_opens_cleanly_and_is_accessible(page, address, run, path):
     open_view(page, f"{address}/{path}?run={run.path.name}")

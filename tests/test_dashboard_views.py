@@ -56,9 +56,9 @@ def test_every_view_opens_on_a_measured_run(show, run, path):
     assert test.title[0].value == next(view.title for view in VIEWS if view.path == path)
 
 
-# Provenance, detectors and generators are about no run.
+# Provenance, detectors, mitigation and generators are about no run.
 @pytest.mark.parametrize(
-    "path", [view.path for view in VIEWS if view.path not in ("provenance", "detectors", "generators")]
+    "path", [view.path for view in VIEWS if view.path not in ("provenance", "detectors", "mitigation", "generators")]
 )
 def test_every_view_says_what_to_do_in_an_empty_folder(show, tmp_path, path):
     test = show(path, tmp_path)

@@ -37,7 +37,7 @@ def compare(first: Run, second: Run, options: Options) -> pd.DataFrame:
     Raises:
         TableError: the runs share no prompts, or scores are missing.
     """
-    left, right, about = _pairs(first, second)
+    left, right, about = paired_images(first, second)
     rows: list[Row] = []
     for attribute in options.attributes:
         a = read_outcomes(first, left, attribute, options.encoder)
@@ -52,7 +52,7 @@ def compare(first: Run, second: Run, options: Options) -> pd.DataFrame:
     return table(adjust(rows))
 
 
-def _pairs(first: Run, second: Run) -> tuple[pd.DataFrame, pd.DataFrame, str]:
+def paired_images(first: Run, second: Run) -> tuple[pd.DataFrame, pd.DataFrame, str]:
     """Both images tables cut to their pairs, in the same order, and what to say of the pairing."""
     keys = ["prompt", "replicate"]
     a, b = first.images(), second.images()
@@ -89,7 +89,7 @@ def _attribute(
         )  # fmt: skip
         rng = np.random.default_rng([options.seed, zlib.crc32(f"{attribute}/{group}".encode())])
         base |= {"unit": "share", "null_value": 0.0}
-        status, why = _standing(a, b, chosen, confusion, reason, options.min_n)
+        status, why = standing_of_both(a, b, chosen, confusion, reason, options.min_n)
         blank = base | {"status": status, "note": "; ".join(filter(None, [why, about]))}
         if status == "ok" and confusion is not None:
             found = corrected_difference(
@@ -108,7 +108,7 @@ def _attribute(
     return made
 
 
-def _standing(
+def standing_of_both(
     a: Outcomes, b: Outcomes, chosen: np.ndarray, confusion: Confusion | None, why: str, min_n: int
 ) -> tuple[str, str]:
     """The worse of both runs' standings, and which run it is of."""

@@ -19,8 +19,12 @@ PLAN = "plan"
 ENERGY = "energy"
 """Of every run whose making was metered; from run.json, not from measurements."""
 
+MITIGATION = "mitigation"
+"""Of every run that was made with one; from run.json."""
+
 ORDER = (
     PLAN,
+    MITIGATION,
     "divergence",
     "intersections",
     "missingness",
@@ -44,6 +48,6 @@ def chapters(measurements: pd.DataFrame, run: Run) -> list[Chapter]:
     made = (
         importlib.import_module(f"reports.chapters.{name}").chapter(measurements, run)
         for name in ORDER
-        if name in present or name in (PLAN, ENERGY)
+        if name in present or name in (PLAN, MITIGATION, ENERGY)
     )
     return [chapter for chapter in made if chapter is not None]

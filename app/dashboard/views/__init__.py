@@ -8,7 +8,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from app.dashboard.views import bias, detectors, gallery, generators, home, image, measures, provenance, watermarks
+from app.dashboard.views import (
+    bias,
+    detectors,
+    gallery,
+    generators,
+    home,
+    image,
+    measures,
+    mitigation,
+    provenance,
+    watermarks,
+)
 
 
 @dataclass(frozen=True)
@@ -28,6 +39,7 @@ VIEWS = (
     View("watermarks", "Watermarks", ":material/fingerprint:", watermarks.render),
     View("provenance", "Provenance", ":material/verified_user:", provenance.render),
     View("detectors", "Detectors", ":material/troubleshoot:", detectors.render),
+    View("mitigation", "Mitigation", ":material/balance:", mitigation.render),
     View("generators", "Generators", ":material/palette:", generators.render),
     View("gallery", "Gallery", ":material/grid_view:", gallery.render),
     View("image", "Image", ":material/image:", image.render),
