@@ -67,7 +67,7 @@ def command(runs: Path, *, address: str, port: int) -> list[str]:
     main = Path(__file__).parent.parent / "dashboard" / "main.py"
     flags = [f"--{name}={value}" for name, value in FLAGS.items()]
     place = [f"--server.address={address}", f"--server.port={port}"]
-    return [sys.executable, "-m", "streamlit", "run", str(main), *flags, *place, "--", str(runs.resolve())]
+    return [sys.executable, "-m", "app.dashboard", "run", str(main), *flags, *place, "--", str(runs.resolve())]
 
 
 def _refuse_other_machines(address: str) -> None:

@@ -27,6 +27,7 @@ from auditkit.schemas import (
     parquet_metadata,
     read_parquet,
     read_table,
+    table_columns,
     write_parquet,
     write_table,
 )
@@ -70,7 +71,7 @@ class Run:
     @property
     def axes(self) -> list[str]:
         """The axes that images differ by: 'occupation' for the column `axis_occupation`."""
-        return [c.removeprefix("axis_") for c in self._images.columns if c.startswith("axis_")]
+        return [c.removeprefix("axis_") for c in self._columns if c.startswith("axis_")]
 
     @property
     def planted(self) -> pd.DataFrame | None:
@@ -88,13 +89,22 @@ class Run:
         return self._images.copy()
 
     @cached_property
-    def _images(self) -> pd.DataFrame:
+    def _columns(self) -> list[str]:
+        """Of the images table, without its rows: of a large run those take a second."""
+        self._refuse_incomplete()
+        return table_columns(self.path / "images.parquet", IMAGES)
+
+    def _refuse_incomplete(self) -> None:
         if not self.complete:
             raise RunError(
                 "the run is not complete",
                 where=self.path,
                 mend="start the command that made it again: it resumes",
             )
+
+    @cached_property
+    def _images(self) -> pd.DataFrame:
+        self._refuse_incomplete()
         return read_table(self.path / "images.parquet", IMAGES)
 
     def image_path(self, id: str) -> Path:

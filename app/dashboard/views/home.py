@@ -75,16 +75,16 @@ def _finished(run: Run) -> None:
 
 
 def _origin(loaded: state.Loaded) -> str:
-    run, images = loaded.run, loaded.images
+    run, index = loaded.run, loaded.index
     generator = run.record["generator"].get("name", "unknown")
     made = str(run.record.get("created", ""))[:10]
-    prompts = words.plural(images["prompt_id"].nunique(), "prompt")
-    return f"{words.plural(len(images), 'image')} of {prompts}, from {generator}, made on {made}"
+    prompts = words.plural(index.n_prompts, "prompt")
+    return f"{words.plural(index.n_images, 'image')} of {prompts}, from {generator}, made on {made}"
 
 
 def _badges(loaded: state.Loaded) -> None:
     with st.container(horizontal=True):
-        if not loaded.scores:
+        if not loaded.index.keys:
             st.badge("not scored yet", color="gray")
         elif loaded.measurements is None:
             st.badge("not measured yet", color="gray")
