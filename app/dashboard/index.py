@@ -64,11 +64,12 @@ class Index:
         self.problems: list[AuditkitError] = []
         self._scores: dict[str, str] = {}
         """By key, the name of its view."""
+        self._files: dict[str, Path] = {}
         self._columns: dict[str, list[str]] = {}
         file = run.path / "images.parquet"
         self._images = [*table_columns(file, IMAGES)]
         self._connection = connect(run.path)
-        self._view("images", file, row_numbers=True)
+        _view(self._connection, "images", file, row_numbers=True)
         self.n_images = int(self._one("select count(*) from images"))
         for number, file in enumerate(sorted((run.path / "scores").glob("*.parquet"))):
             try:
@@ -138,18 +139,18 @@ class Index:
         again = "select id from images group by id having count(*) > 1"
         return self._numbers(f"select file_row_number from images where id in ({again}) order by id, 1")
 
-    def rows(self, positions: Sequence[int] | Positions) -> list[dict[str, Any]]:
-        """Those images, in that order: their columns, and 'gender@personas-clip' and 'gender@personas-clip confidence'
-        for each scorer."""
+    def rows(self, positions: Sequence[int] | Positions, keys: Sequence[str] = ()) -> list[dict[str, Any]]:
+        """Those images, in that order: their columns, `position`, and for each of `keys` the label under
+        'gender@personas-clip' and its certainty under 'gender@personas-clip confidence'."""
         wanted = [int(each) for each in positions]
         found = self._frame(
             "select * exclude file_row_number, file_row_number as position from images "
             "where list_contains(?, file_row_number)",
             [wanted],
         )
-        for key, view in self._scores.items():
-            scored = self._frame(f"select id, label, confidence from {view} where list_contains(?, id)", [list(found["id"])])
-            scored = scored.set_index("id")
+        for key in keys:
+            text = f"select id, label, confidence from {self._scores[key]} where list_contains(?, id)"
+            scored = self._frame(text, [list(found["id"])]).set_index("id")
             found[key] = found["id"].map(scored["label"])
             found[f"{key} confidence"] = found["id"].map(scored["confidence"])
         place = {position: number for number, position in enumerate(wanted)}
@@ -190,9 +191,41 @@ class Index:
         found = self._frame("select * from read_parquet(?) where id = ?", [glob.escape(str(file.resolve())), id])
         return [{str(name): value for name, value in row.items()} for row in found.to_dict("records")]
 
+    def pairs(
+        self, other: Index, key: str = "", *, axis: str = "", groups: Sequence[str] = (), changed: bool = False
+    ) -> list[tuple[int, int]]:
+        """Images of this run and of another that share prompt and replicate, by their positions.
+
+        Args:
+            key: the scores that `changed` is about, which both runs have. axis, groups: the values that pass.
+            changed: only pairs whose labels differ.
+
+        Raises:
+            TableError: a table of either run cannot be asked.
+        """
+        connection = connect(self.run.path, other.run.path)
+        where, given, joins = [], [], ""
+        for side, index in (("a", self), ("b", other)):
+            _view(connection, f"{side}_images", index.run.path / "images.parquet", row_numbers=True)
+            if changed:
+                _view(connection, f"{side}_scores", index._files[key])
+                joins += f" join {side}_scores on {side}_scores.id = {side}_images.id"
+        if changed:
+            where.append("a_scores.label != b_scores.label")
+        if groups and axis in self.axes:
+            where.append(f"list_contains(?, a_images.{_name(f'axis_{axis}')})")
+            given.append(list(groups))
+        text = (
+            "select a_images.file_row_number, b_images.file_row_number from a_images join b_images "
+            f"on a_images.prompt = b_images.prompt and a_images.replicate = b_images.replicate{joins}"
+        )
+        text += f" where {' and '.join(where)}" if where else ""
+        found = ask(connection, f"{text} order by 1, 2", given, where=self.run.path).fetchall()
+        return [(int(a), int(b)) for a, b in found]
+
     def _add_scores(self, view: str, file: Path) -> None:
         self._columns[view] = table_columns(file, SCORES)
-        self._view(view, file)
+        _view(self._connection, view, file)
         first = self._frame(f"select scorer, encoder from {view} limit 1")
         key = f"{first['scorer'].iloc[0]}@{first['encoder'].iloc[0]}" if len(first) else file.stem
         if key.count("@") != 1 or key in self._scores:
@@ -200,15 +233,10 @@ class Index:
                 f"the scores are not of one scorer and encoder of their own: '{key}'", where=file,
                 mend="score the run again, and delete the file",
             )  # fmt: skip
-        self._scores[key] = view
+        self._scores[key], self._files[key] = view, file
 
     def _posteriors(self, key: str) -> list[str]:
         return [name for name in self._columns[self._scores[key]] if name.startswith("p_")]
-
-    def _view(self, name: str, file: Path, *, row_numbers: bool = False) -> None:
-        path = glob.escape(str(file.resolve())).replace("'", "''")
-        more = ", file_row_number = true" if row_numbers else ""
-        self._ask(f"create view {name} as select * from read_parquet('{path}'{more})")
 
     def _ask(self, text: str, given: Sequence[Any] = ()) -> duckdb.DuckDBPyConnection:
         return ask(self._connection, text, given, where=self.run.path)
@@ -240,6 +268,14 @@ def connect(*folders: Path) -> duckdb.DuckDBPyConnection:
     ):  # fmt: skip
         made.execute(text)
     return made
+
+
+def _view(
+    connection: duckdb.DuckDBPyConnection, name: str, file: Path, *, row_numbers: bool = False
+) -> None:
+    path = glob.escape(str(file.resolve())).replace("'", "''")
+    more = ", file_row_number = true" if row_numbers else ""
+    ask(connection, f"create view {name} as select * from read_parquet('{path}'{more})", where=file)
 
 
 def ask(

@@ -68,6 +68,11 @@ def listing() -> dict[str, Run | BrokenRun]:
     return _listing(folder, stamp)
 
 
+def finished() -> list[str]:
+    """The names of the runs that can be looked at, the newest first."""
+    return [name for name, run in listing().items() if not isinstance(run, BrokenRun) and run.complete]
+
+
 def load(name: str) -> Loaded:
     """The tables of the run of that name.
 

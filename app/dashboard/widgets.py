@@ -12,7 +12,6 @@ import streamlit as st
 
 from app.dashboard import state
 from auditkit.errors import AuditkitError
-from auditkit.runs import BrokenRun
 
 FRAMING = (
     "What is counted is **perceived presentation**: how a classifier reads drawn or generated people, who do "
@@ -22,15 +21,14 @@ FRAMING = (
 )
 
 
-def choose_run() -> state.Loaded:
+def choose_run(label: str = "Run") -> state.Loaded:
     """The run that the reader looks at; stops the view where there is none to look at."""
-    runs = state.listing()
-    sound = [name for name, run in runs.items() if not isinstance(run, BrokenRun) and run.complete]
+    sound = state.finished()
     if not sound:
         no_runs()
         st.stop()
     name = st.selectbox(
-        "Run", sound, key=state.RUN, bind="query-params", persist_state="session", help="The newest first."
+        label, sound, key=state.RUN, bind="query-params", persist_state="session", help="The newest first."
     )
     loaded = state.load(name)
     for error in loaded.problems:

@@ -27,6 +27,7 @@ VIEWS = (
     View("home", "Runs", ":material/home:"),
     View("bias", "Representation", ":material/bar_chart:"),
     View("measures", "Measures", ":material/straighten:"),
+    View("compare", "Compare", ":material/compare_arrows:"),
     View("watermarks", "Watermarks", ":material/fingerprint:"),
     View("provenance", "Provenance", ":material/verified_user:"),
     View("detectors", "Detectors", ":material/troubleshoot:"),

@@ -270,7 +270,7 @@ def _grid(loaded: state.Loaded, chosen: Chosen, shown: slice) -> None:
     positions = chosen.positions[shown]
     cosines = np.full(len(positions), np.nan) if chosen.cosines is None else chosen.cosines[shown]
     grid = st.grid(min_column_width=150, gap="small")
-    for row, cosine in zip(loaded.index.rows(positions), cosines, strict=True):
+    for row, cosine in zip(loaded.index.rows(positions, keys), cosines, strict=True):
         with grid.container(border=True, gap="xsmall"):
             seen = [
                 f"{words.name(row[key])} {words.percent(row[f'{key} confidence'])}"
