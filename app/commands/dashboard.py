@@ -49,7 +49,9 @@ def dashboard(
 ) -> Answer:
     """Open the dashboard on a folder of runs. It listens on this machine only."""
     _refuse_other_machines(address)
-    if not runs.is_dir():
+    if not runs.is_dir() and runs == api.RUNS:
+        output.say("There is no folder 'runs' here yet: the example that comes with auditkit is shown.")
+    elif not runs.is_dir():
         raise AuditkitError(
             "there is no such folder of runs", where=runs, mend="name one with --runs, or: auditkit audit"
         )

@@ -260,7 +260,9 @@ class Index:
 def connect(*folders: Path) -> duckdb.DuckDBPyConnection:
     """DuckDB in memory, which may read those folders and nothing else."""
     made = duckdb.connect()
-    allowed = ", ".join("'" + str(folder.resolve()).replace("'", "''") + "/'" for folder in folders)
+    # Paths are patterns to DuckDB, and it holds both the pattern and the file against this list.
+    names = [name for folder in folders for name in (str(folder.resolve()), glob.escape(str(folder.resolve())))]
+    allowed = ", ".join("'" + name.replace("'", "''") + "/'" for name in dict.fromkeys(names))
     for text in (
         "set autoinstall_known_extensions = false", "set autoload_known_extensions = false",
         f"set memory_limit = '{MEMORY}'", "set temp_directory = ''", "set threads = 2",

@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from app import example
 from app.dashboard.index import Index
 from auditkit.errors import AuditkitError, RunError
 from auditkit.images import open_image
@@ -62,15 +63,37 @@ def runs_folder() -> Path:
 
 
 def listing() -> dict[str, Run | BrokenRun]:
-    """Runs by folder name, the newest first, the broken last."""
-    folder = runs_folder()
+    """Runs by folder name, the newest first, the broken last; with the shipped example where none can be looked at."""
+    own = _in(runs_folder())
+    return own if any(map(_finished, own.values())) else _example() | own
+
+
+def shows_example() -> bool:
+    """Whether the runs that can be looked at are the shipped example's, for want of others."""
+    names = finished()
+    return bool(names) and not any(map(_finished, _in(runs_folder()).values()))
+
+
+def _in(folder: Path) -> dict[str, Run | BrokenRun]:
     stamp = tuple(sorted((str(path), path.stat().st_mtime_ns) for path in folder.glob("[!.]*/run.json")))
     return _listing(folder, stamp)
 
 
+def _example() -> dict[str, Run | BrokenRun]:
+    try:
+        runs = _in(example.shared())
+    except AuditkitError:  # a cache that cannot be written is no fault of the runs
+        return {}
+    return {name: runs[name] for name in example.RUNS if name in runs}
+
+
+def _finished(run: Run | BrokenRun) -> bool:
+    return not isinstance(run, BrokenRun) and run.complete
+
+
 def finished() -> list[str]:
     """The names of the runs that can be looked at, the newest first."""
-    return [name for name, run in listing().items() if not isinstance(run, BrokenRun) and run.complete]
+    return [name for name, run in listing().items() if _finished(run)]
 
 
 def load(name: str) -> Loaded:
