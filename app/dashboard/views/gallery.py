@@ -73,7 +73,10 @@ def render() -> None:
         )
     space = None
     if asked or show == MAP or copies == NEAR:
-        space = spaces.space(loaded, encoder if encoder in names else names[0])
+        try:
+            space = spaces.space(loaded, encoder if encoder in names else names[0])
+        except AuditkitError as error:  # the filters work without it
+            widgets.problem(error)
     chosen = Chosen(loaded.index.choose(wish))
     if space is not None and show == MAP:
         chosen = _on_the_map(loaded, space, chosen, area)
