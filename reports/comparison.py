@@ -12,6 +12,8 @@ from reports.charts import INK, MUTED, inline, styled
 
 BEFORE, AFTER = "before", "after"
 ALPHA = 0.05
+MOST = 5
+"""Most groups whose change gets a sentence of its own; the table has them all."""
 
 
 def beside(
@@ -62,6 +64,7 @@ def findings(table: pd.DataFrame, *, noun: str) -> list[str]:
                 f"Of {words.plural(groups, noun)} tested, {len(names)} changed by more than chance after correction for "
                 f"multiple testing (Holm): {words.listed(names)}."
             )
+            made += [_moved(row) for row in tables.rows(moved.drop_duplicates("group").head(MOST))]
         else:
             made.append(
                 f"No {noun} of the {groups} tested changed by more than chance after correction for multiple testing "
@@ -72,6 +75,16 @@ def findings(table: pd.DataFrame, *, noun: str) -> list[str]:
         if groups_so:
             made.append(f"{status.capitalize()}: {words.listed(groups_so)}. {meaning}")
     return made
+
+
+def _moved(row: dict[str, Any]) -> str:
+    """One group's change, as a sentence."""
+    span = words.interval(row["low"], row["high"])
+    ends = ""
+    if row[BEFORE] == row[BEFORE] and row[AFTER] == row[AFTER]:
+        ends = f" from {words.percent(row[BEFORE])} to {words.percent(row[AFTER])}"
+    group, category = words.group_name(str(row["group"])), words.name(str(row["category"]))
+    return f"{group}, perceived as {category}:{ends or ' a change'}, {100 * row['change']:+.0f} points {span}."
 
 
 def shares_chart(table: pd.DataFrame, names: tuple[str, str], *, category: str, width: int = 860) -> Any:
@@ -98,9 +111,9 @@ def shares_chart(table: pd.DataFrame, names: tuple[str, str], *, category: str, 
     title = f"Share perceived as {words.name(category)} (95% interval)"
     y = alt.Y("group:N", sort=order, title=None).scale(paddingInner=0.3)
     offset = alt.YOffset("run:N", sort=list(names))
-    colour = alt.Color("run:N", scale=alt.Scale(domain=list(names), range=[MUTED, "#0072B2"]), legend=None)
+    legend = alt.Legend(title=None, labelLimit=400, labelColor=INK, symbolFillColor="#ffffff")  # one for both
+    colour = alt.Color("run:N", scale=alt.Scale(domain=list(names), range=[MUTED, "#0072B2"]), legend=legend)
     looks = {"domain": list(names), "range": ["circle", "square"]}
-    legend = alt.Legend(title=None, orient="top", labelLimit=400, labelColor=INK, symbolFillColor="#ffffff")
     bars = base.mark_rule(strokeWidth=1.5).encode(
         x=alt.X("low:Q", title=title, axis=axis).scale(domain=[0, 1], nice=False), x2="high:Q", y=y, yOffset=offset,
         color=colour,

@@ -34,8 +34,8 @@ def test_it_pairs_two_runs_by_prompt_and_shows_both_images(show, runs):  # noqa:
     assert "**30 pairs**" in words(test)
     assert len(test.get("image")) + len(test.get("imgs")) >= 24
     labels = [link.proto.label for link in test.get("page_link")]
-    assert "Details of 0.0 before" in labels
-    assert "Details of 0.0 after" in labels
+    assert "0.0 before" in labels
+    assert "0.0 after" in labels
 
 
 def test_it_filters_the_pairs_by_group_and_by_a_changed_label(show, runs):  # noqa: F811

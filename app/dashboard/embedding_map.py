@@ -77,7 +77,7 @@ def _colour(loaded: state.Loaded) -> str:
     """The column that colours the points: an axis or scores with few enough values to tell apart."""
     index = loaded.index
     choices = {f"axis_{axis}": f"prompted {words.name(axis)}" for axis in index.axes if len(index.values[axis]) <= 6}
-    for key in index.keys:
+    for key in index.people_first():
         if len(index.classes(key)) <= len(COLOURS):
             choices[key] = f"perceived {words.name(key.split('@')[0])}"
     first = next((key for key in choices if "@" in key), "")
@@ -103,7 +103,7 @@ def _chart(rows: pd.DataFrame, names: list[str], area: Area | None) -> alt.Layer
     axis = alt.Axis(labels=False, ticks=False, grid=False, domainColor=MUTED, titleColor=INK)
     x = alt.X("x:Q", title="first component", axis=axis, scale=alt.Scale(zero=False))
     y = alt.Y("y:Q", title="second component", axis=axis, scale=alt.Scale(zero=False))
-    points = alt.Chart(rows).mark_point(size=28, filled=True, opacity=0.7).encode(x=x, y=y)
+    points = alt.Chart(rows).mark_point(size=90 if len(rows) <= 300 else 30, filled=True, opacity=0.7).encode(x=x, y=y)
     if names:
         palette, shapes = alt.Scale(domain=names, range=[*COLOURS]), alt.Scale(domain=names, range=[*SHAPES])
         legend = alt.Legend(title=None, orient="top", labelFontSize=13, labelColor=INK, symbolSize=80)
@@ -117,4 +117,5 @@ def _chart(rows: pd.DataFrame, names: list[str], area: Area | None) -> alt.Layer
         frame = pd.DataFrame([dict(zip(("x", "x2", "y", "y2"), area, strict=True))])
         edge = alt.Chart(frame).mark_rect(fill=INK, fillOpacity=0.06, stroke=INK, strokeDash=[4, 3])
         layers.append(edge.encode(x="x:Q", x2="x2:Q", y="y:Q", y2="y2:Q"))
-    return alt.layer(*layers).properties(height=460).configure(font=FONT)
+    # The chart has its alternative text; ARIA roles of single marks would have none, the brush's too.
+    return alt.layer(*layers).properties(height=460).configure(font=FONT, aria=False)

@@ -27,6 +27,7 @@ Positions = NDArray[np.int64]
 """Rows of the images table, by their number in it."""
 
 PROMPTED, UNSURE, SURE = "prompt", "unsure", "sure"
+PEOPLE = ("gender", "skin_tone", "age")
 MEMORY = "256MB"
 """What DuckDB may take; it works in pieces beyond that."""
 
@@ -81,6 +82,10 @@ class Index:
     def keys(self) -> list[str]:
         """Of the scores: 'gender@personas-clip'."""
         return list(self._scores)
+
+    def people_first(self) -> list[str]:
+        """The keys, those of how people are presented before the others."""
+        return sorted(self._scores, key=lambda key: PEOPLE.index(key.split("@")[0]) if key.split("@")[0] in PEOPLE else 9)
 
     @cached_property
     def n_prompts(self) -> int:

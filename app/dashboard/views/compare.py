@@ -228,7 +228,7 @@ def _side(run: state.Loaded, row: dict[str, object], key: str, when: str) -> Non
     label, sure = row[key], row[f"{key} confidence"]
     seen = f"{words.name(label)} {words.percent(float(str(sure)))}" if isinstance(label, str) else "not scored"
     st.caption(f"{when}: {widgets.plain(seen)}")
-    widgets.link("image", f"Details of {number} {when}", run=run.name, id=row["id"])
+    widgets.link("image", f"{number} {when}", run=run.name, id=row["id"])
 
 
 PARTS: dict[str, Callable[[Two], None]] = {"shares and pairs": _shares}

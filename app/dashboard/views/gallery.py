@@ -107,7 +107,7 @@ def _pages(loaded: state.Loaded, chosen: Chosen) -> None:
 def _wish(loaded: state.Loaded) -> tuple[Wish, str | None]:
     """The filters by prompt and by score, and the encoder whose scores they are."""
     index, encoder = loaded.index, _encoder(loaded)
-    keys = {key.split("@")[0]: key for key in index.keys if key.split("@")[1] in (encoder, PIXELS)}
+    keys = {key.split("@")[0]: key for key in index.people_first() if key.split("@")[1] in (encoder, PIXELS)}
     cells = st.grid(min_column_width=220)
     axes = {
         axis: cells.multiselect(

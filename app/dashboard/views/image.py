@@ -67,8 +67,8 @@ def _scores(loaded: state.Loaded, id: str) -> None:
     if not loaded.index.keys:
         st.info("This run has not been scored yet.")
         widgets.commands("To score it:", ["score", str(loaded.run.path)])
-    cells = st.grid(min_column_width=280)
-    for key in loaded.index.keys:
+    cells = st.grid(min_column_width=220)
+    for key in loaded.index.people_first():
         scored = loaded.index.scored(key, id)
         if scored is None:
             continue
@@ -98,7 +98,7 @@ def _provenance(loaded: state.Loaded, id: str) -> None:
     st.subheader("Marks and manifest")
     marks, signed = loaded.index.about("watermarks", id), loaded.index.about("provenance", id)
     if not marks and not signed:
-        st.caption("Neither a watermark nor a manifest is on record for this image. That says nothing of others.")
+        st.caption("No watermark was looked for and no manifest is on record here. That is no proof that the image carries none.")
         return
     rows = [
         {"asked": f"watermark {row['scheme']}", "answer": row["verdict"], "evidence": _evidence(row)} for row in marks
@@ -172,5 +172,5 @@ def _neighbours(loaded: state.Loaded, position: int, id: str) -> None:
             else:
                 st.image(data, width="stretch", alt=f"Neighbour {number}, prompt: {row['prompt']}")
             st.caption(f"{widgets.plain(row['prompt'])}  \ncosine {cosine:.3f}")
-            widgets.link("image", f"Neighbour {number}", run=loaded.name, id=row["id"])
+            widgets.link("image", f"Open {number}", run=loaded.name, id=row["id"])
     widgets.link("gallery", "All images in this order", icon=":material/grid_view:", run=loaded.name, like=id)
