@@ -167,8 +167,8 @@ def test_a_deep_link_restores_the_filters(page, address, run):
 
 def test_a_box_dragged_over_the_map_chooses_images_and_is_in_the_address(page, address, run):
     open_view(page, f"{address}/gallery?run={run.path.name}&show=map")
-    drawn = page.locator("[data-testid=stVegaLiteChart] canvas, [data-testid=stVegaLiteChart] svg.marks").first
-    drawn.wait_for()
+    drawn = page.locator("[data-testid=stVegaLiteChart] canvas")
+    drawn.scroll_into_view_if_needed()
     box = drawn.bounding_box()
     x, y, middle = box["x"], box["y"], box["width"] / 2
     page.mouse.move(x + 30, y + 60)

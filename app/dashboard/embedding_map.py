@@ -46,6 +46,21 @@ def inside(flat: NDArray[np.float32], area: Area) -> NDArray[np.bool_]:
     return (x >= area[0]) & (x <= area[1]) & (y >= area[2]) & (y <= area[3])
 
 
+def field() -> str:
+    """The edges of the part, as typed or dragged. Bound by hand: a bound field may not be filled by a drag."""
+    if AREA not in st.session_state:
+        st.session_state[AREA] = st.query_params.get(AREA, "")
+    text = st.text_input(
+        "Part of the map: left, right, lower and upper edge", key=AREA, max_chars=60,
+        placeholder="drag a box over the map, or type -0.1,0.2,-0.3,0",
+    )  # fmt: skip
+    if text:
+        st.query_params[AREA] = text
+    else:
+        st.query_params.pop(AREA, None)
+    return text or ""
+
+
 def draw(loaded: state.Loaded, flat: NDArray[np.float32], shown: Positions) -> None:
     """The points of the images `shown`, coloured as the reader wishes; a box that is dragged goes into AREA."""
     colour = _colour(loaded)
@@ -115,7 +130,8 @@ def _chart(rows: pd.DataFrame, names: list[str], area: Area | None) -> alt.Layer
     layers: list[Any] = [points.add_params(box)]
     if area is not None:
         frame = pd.DataFrame([dict(zip(("x", "x2", "y", "y2"), area, strict=True))])
-        edge = alt.Chart(frame).mark_rect(fill=INK, fillOpacity=0.06, stroke=INK, strokeDash=[4, 3])
+        edge = alt.Chart(frame).mark_rect(fillOpacity=0, stroke=INK, strokeDash=[4, 3])
         layers.append(edge.encode(x="x:Q", x2="x2:Q", y="y:Q", y2="y2:Q"))
-    # The chart has its alternative text; ARIA roles of single marks would have none, the brush's too.
-    return alt.layer(*layers).properties(height=460).configure(font=FONT, aria=False)
+    # On a canvas the chart is one picture with its alternative text; as SVG its marks would be nameless parts.
+    drawn = alt.layer(*layers).properties(height=460, usermeta={"embedOptions": {"renderer": "canvas"}})
+    return drawn.configure(font=FONT)

@@ -182,11 +182,8 @@ def _shown() -> tuple[str, str]:
     )  # fmt: skip
     if show != MAP:
         return GRID, ""
-    area = right.text_input(
-        "Part of the map: left, right, lower and upper edge", key=embedding_map.AREA, bind="query-params",
-        max_chars=60, placeholder="drag a box over the map, or type -0.1,0.2,-0.3,0",
-    )  # fmt: skip
-    return MAP, area or ""
+    with right:
+        return MAP, embedding_map.field()
 
 
 def _on_the_map(loaded: state.Loaded, space: Space, chosen: Chosen, area: str) -> Chosen:
