@@ -233,11 +233,7 @@ def _refusal(schema: pa.DataFrameSchema, where: str | Path, cases: pd.DataFrame)
     """The first thing wrong: with the columns there are, then within a column, then between columns."""
     about = cases["check"].isin(["column_in_dataframe", "column_in_schema"])
     between = cases["schema_context"] == "DataFrameSchema"
-    case = (
-        cases.assign(rank=np.where(about, 0, np.where(between, 2, 1)))
-        .sort_values("rank", kind="stable")
-        .iloc[0]
-    )
+    case = cases.assign(rank=np.where(about, 0, np.where(between, 2, 1))).sort_values("rank", kind="stable").iloc[0]
     row = "" if pd.isna(case["index"]) else f", row {case['index']}"
     if case["check"] == "column_in_dataframe":
         what = f"the {schema.name} table has no column '{case['failure_case']}'"

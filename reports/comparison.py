@@ -113,14 +113,14 @@ def shares_chart(table: pd.DataFrame, names: tuple[str, str], *, category: str, 
     offset = alt.YOffset("run:N", sort=list(names))
     legend = alt.Legend(title=None, labelLimit=400, labelColor=INK, symbolFillColor="#ffffff")  # one for both
     colour = alt.Color("run:N", scale=alt.Scale(domain=list(names), range=[MUTED, "#0072B2"]), legend=legend)
-    looks = {"domain": list(names), "range": ["circle", "square"]}
+    shapes = alt.Scale(domain=list(names), range=["circle", "square"])
     bars = base.mark_rule(strokeWidth=1.5).encode(
         x=alt.X("low:Q", title=title, axis=axis).scale(domain=[0, 1], nice=False), x2="high:Q", y=y, yOffset=offset,
         color=colour,
     )  # fmt: skip
     dots = base.mark_point(size=62, strokeWidth=1.9, fill="#ffffff", opacity=1).encode(
         x=alt.X("share:Q", title=title), y=y, yOffset=offset, color=colour,
-        shape=alt.Shape("run:N", scale=alt.Scale(**looks), legend=legend),
+        shape=alt.Shape("run:N", scale=shapes, legend=legend),
         tooltip=["group:N", "run:N", *(alt.Tooltip(f"{each}:Q", format=".1%") for each in ("share", "low", "high"))],
     )  # fmt: skip
     label = min(6.6 * max(map(len, order), default=0), 300)

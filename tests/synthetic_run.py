@@ -74,9 +74,7 @@ def _portrait(seen: dict[str, str], rng: np.random.Generator) -> Image.Image:
     return image
 
 
-def _scores(
-    images: pd.DataFrame, labels: list[str], attribute: str, rng: np.random.Generator
-) -> pd.DataFrame:
+def _scores(images: pd.DataFrame, labels: list[str], attribute: str, rng: np.random.Generator) -> pd.DataFrame:
     classes = CLASSES[attribute]
     best = rng.uniform(0.55, 0.99, len(labels))
     table = pd.DataFrame(
@@ -120,9 +118,7 @@ def _group(
     withheld = group == INSUFFICIENT
     nan = float("nan")
 
-    def row(
-        measure: str, category: str, estimate: float, low: float, high: float, **more: Any
-    ) -> dict[str, Any]:
+    def row(measure: str, category: str, estimate: float, low: float, high: float, **more: Any) -> dict[str, Any]:
         base = {"run_id": run_id, "measure": f"representation.{measure}", "measure_version": 1}
         base |= {"attribute": attribute, "category": category, "group_by": by, "group": group}
         base |= {"reference": "uniform", "n_images": n, "n_prompts": 1 if by != "all" else len(FEMALE)}

@@ -31,7 +31,9 @@ def vectors(run) -> np.ndarray:
 
 
 def order(test) -> list[str]:
-    return [link.proto.label.removeprefix("Details of ") for link in test.get("page_link") if "Details" in link.proto.label]
+    return [
+        link.proto.label.removeprefix("Details of ") for link in test.get("page_link") if "Details" in link.proto.label
+    ]
 
 
 def numbers(run: Run, positions) -> list[str]:
@@ -149,7 +151,9 @@ def bomb() -> bytes:
     return out.getvalue()
 
 
-@pytest.mark.parametrize(("data", "says"), [(b"no image", "not an image"), (bomb(), "too many to open safely")], ids=["none", "bomb"])
+@pytest.mark.parametrize(
+    ("data", "says"), [(b"no image", "not an image"), (bomb(), "too many to open safely")], ids=["none", "bomb"]
+)
 def test_an_upload_that_is_no_image_or_a_bomb_is_one_clear_message(show, run, data, says, monkeypatch):  # noqa: F811
     embedder = Embedder()
     monkeypatch.setattr(spaces, "_embedder", lambda: embedder)

@@ -36,7 +36,7 @@ def table(run):
 
 def test_it_counts_images_prompts_and_names_values_and_classes(run, index):
     assert (index.n_images, index.n_prompts) == (60, 5)
-    assert index.values == {"occupation": sorted(synthetic_run.FEMALE)}
+    assert index.axis_values == {"occupation": sorted(synthetic_run.FEMALE)}
     assert index.keys == [GENDER, "skin_tone@personas-clip"]
     assert index.classes(GENDER) == ["female", "male", "unknown"]
 
@@ -47,7 +47,10 @@ def test_it_counts_images_prompts_and_names_values_and_classes(run, index):
         (Wish(), "index == index"),
         (Wish(axes={"occupation": ["nurse", "chef"]}), "axis_occupation in ['nurse', 'chef']"),
         (Wish(labels={GENDER: ["female"]}), "label == 'female'"),
-        (Wish(axes={"occupation": ["judge"]}, labels={GENDER: ["male"]}), "axis_occupation == 'judge' and label == 'male'"),
+        (
+            Wish(axes={"occupation": ["judge"]}, labels={GENDER: ["male"]}),
+            "axis_occupation == 'judge' and label == 'male'",
+        ),
         (Wish(of=GENDER, certainty=(0.7, 0.9)), "0.7 <= sure <= 0.9"),
         (Wish(prompt="NURSE"), "axis_occupation == 'nurse'"),
         (Wish(prompt="' or 1=1 --"), "index != index"),

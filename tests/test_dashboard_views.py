@@ -7,6 +7,7 @@ import os
 import sys
 from pathlib import Path
 
+import pyarrow.parquet as parquet
 import pytest
 import synthetic_run
 from streamlit.testing.v1 import AppTest
@@ -143,6 +144,56 @@ def test_a_damaged_table_is_named_and_the_images_are_still_shown(show, tmp_path)
     assert not gallery.exception
     assert "measurements" in gallery.warning[0].value
     assert "5 images" in words(gallery)
+
+
+def spoil(run: Run, how: str) -> str:
+    """Do to a run what happens to runs; the words that name it."""
+    file = run.path / "images.parquet"
+    table = parquet.read_table(file)
+    if how == "missing":
+        file.unlink()
+        return "not complete"
+    if how == "newer":
+        parquet.write_table(table.replace_schema_metadata({b"auditkit_schema_version": b"99"}), file)
+        return "version 99"
+    if how == "older":  # as if a column was not written yet
+        parquet.write_table(table.drop(["template"]), file)
+        return "no column 'template'"
+    file.write_bytes(b"PAR1")
+    return "damaged"
+
+
+@pytest.mark.parametrize("how", ["missing", "newer", "older", "damaged"])
+def test_a_run_whose_images_table_cannot_be_used_is_said_and_the_rest_works(show, tmp_path, how):
+    sound = synthetic_run.make_run(tmp_path, images_per_prompt=1)
+    bad = synthetic_run.make_run(tmp_path, name="bad", images_per_prompt=1)
+    says = spoil(bad, how)
+    home = show("home", tmp_path)
+    assert not home.exception
+    assert says in words(home)
+    assert {sound.path.name, bad.path.name} <= {heading.value for heading in home.subheader}
+    for path in ("gallery", "compare"):
+        test = show(path, tmp_path)
+        names = test.selectbox(key="run").options
+        if how != "missing":  # it is offered, and says what is wrong with it
+            test.selectbox(key="run").set_value(bad.path.name).run()
+            assert says in test.warning[0].value
+        else:
+            assert names == [sound.path.name]
+        assert not test.selectbox(key="run").set_value(sound.path.name).run().exception
+        assert not test.exception
+
+
+def test_tables_of_the_first_version_are_read(show, tmp_path):
+    made = synthetic_run.make_run(tmp_path, images_per_prompt=1)
+    for file in made.path.rglob("*.parquet"):
+        table = parquet.read_table(file)
+        table = table.drop(["negative"]) if "negative" in table.column_names else table
+        parquet.write_table(table.replace_schema_metadata({b"auditkit_schema_version": b"1"}), file)
+    for path in ("home", "gallery", "image", "bias"):
+        test = show(path, tmp_path)
+        assert not test.exception
+        assert not test.warning
 
 
 def test_bias_says_which_groups_are_insufficient_and_shows_no_number_for_them(show, run):

@@ -91,7 +91,9 @@ def draw(loaded: state.Loaded, flat: NDArray[np.float32], shown: Positions) -> N
 def _colour(loaded: state.Loaded) -> str:
     """The column that colours the points: an axis or scores with few enough values to tell apart."""
     index = loaded.index
-    choices = {f"axis_{axis}": f"prompted {words.name(axis)}" for axis in index.axes if len(index.values[axis]) <= 6}
+    choices = {
+        f"axis_{axis}": f"prompted {words.name(axis)}" for axis in index.axes if len(index.axis_values[axis]) <= 6
+    }
     for key in index.people_first():
         if len(index.classes(key)) <= len(COLOURS):
             choices[key] = f"perceived {words.name(key.split('@')[0])}"

@@ -85,14 +85,15 @@ class Index:
 
     def people_first(self) -> list[str]:
         """The keys, those of how people are presented before the others."""
-        return sorted(self._scores, key=lambda key: PEOPLE.index(key.split("@")[0]) if key.split("@")[0] in PEOPLE else 9)
+        rank = {name: number for number, name in enumerate(PEOPLE)}
+        return sorted(self._scores, key=lambda key: rank.get(key.split("@")[0], len(rank)))
 
     @cached_property
     def n_prompts(self) -> int:
         return int(self._one("select count(distinct prompt_id) from images"))
 
     @cached_property
-    def values(self) -> dict[str, list[str]]:
+    def axis_values(self) -> dict[str, list[str]]:
         """By axis, the values that images have, in order."""
         made = {}
         for axis in self.axes:
@@ -277,9 +278,7 @@ def connect(*folders: Path) -> duckdb.DuckDBPyConnection:
     return made
 
 
-def _view(
-    connection: duckdb.DuckDBPyConnection, name: str, file: Path, *, row_numbers: bool = False
-) -> None:
+def _view(connection: duckdb.DuckDBPyConnection, name: str, file: Path, *, row_numbers: bool = False) -> None:
     path = glob.escape(str(file.resolve())).replace("'", "''")
     more = ", file_row_number = true" if row_numbers else ""
     ask(connection, f"create view {name} as select * from read_parquet('{path}'{more})", where=file)

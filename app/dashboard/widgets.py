@@ -30,14 +30,18 @@ def choose_run(label: str = "Run") -> state.Loaded:
     name = st.selectbox(
         label, sound, key=state.RUN, bind="query-params", persist_state="session", help="The newest first."
     )
-    loaded = state.load(name)
+    try:
+        loaded = state.load(name)
+    except AuditkitError as error:  # the others can still be chosen
+        problem(error)
+        st.stop()
     if state.shows_example():
         st.info(
             "There is no finished run in this folder yet. This is the small example that comes with auditkit; one of "
             "your own is made by `auditkit audit`, as the view Runs says."
         )
-    for error in loaded.problems:
-        problem(error)
+    for found in loaded.problems:
+        problem(found)
     return loaded
 
 

@@ -50,7 +50,9 @@ def example(out: str | Path = "example") -> list[Path]:
                         shutil.move(str(Path(folder) / name), out / name)
     except OSError as error:
         raise AuditkitError(
-            f"the example cannot be written: {error.strerror or error}", where=out, mend="name another folder with --out"
+            f"the example cannot be written: {error.strerror or error}",
+            where=out,
+            mend="name another folder with --out",
         ) from None
     return [out / name for name in RUNS]
 

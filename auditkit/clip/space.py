@@ -62,7 +62,9 @@ class Space:
             TableError: there are no embeddings by that encoder, or their table is damaged.
         """
         if encoder not in encoders(run):
-            raise TableError(f"The run has no embeddings by {encoder}.", where=run.path, mend=f"auditkit score {run.id}")
+            raise TableError(
+                f"The run has no embeddings by {encoder}.", where=run.path, mend=f"auditkit score {run.id}"
+            )
         file = run.path / "embeddings" / f"{encoder}.parquet"
         fingerprint = parquet_metadata(file).get(b"fingerprint", b"").decode()
         try:

@@ -114,14 +114,10 @@ class Run:
             RunError: `id` is not an image id, or its file is a link that leads out of the run.
         """
         if not re.fullmatch(r"[0-9a-f]{64}", id):
-            raise RunError(
-                "an image id is 64 hex digits", where=repr(id), mend="take the id from run.images()"
-            )
+            raise RunError("an image id is 64 hex digits", where=repr(id), mend="take the id from run.images()")
         path = self.path / "images" / id[:2] / f"{id}.png"
         if not path.resolve().is_relative_to(self.path.resolve()):
-            raise RunError(
-                "the image lies outside its run", where=path, mend="replace the link with the file"
-            )
+            raise RunError("the image lies outside its run", where=path, mend="replace the link with the file")
         return path
 
     def scores(self, name: str | None = None) -> dict[str, pd.DataFrame]:
@@ -227,9 +223,7 @@ class Run:
         metadata = parquet_metadata(path)
         return metadata.get(b"fingerprint", b"").decode()
 
-    def write_embeddings(
-        self, encoder: str, ids: Sequence[str], array: np.ndarray, *, fingerprint: str = ""
-    ) -> None:
+    def write_embeddings(self, encoder: str, ids: Sequence[str], array: np.ndarray, *, fingerprint: str = "") -> None:
         """Keep embeddings (float32 [n, d]) of the images `ids`, in place of earlier ones.
 
         Raises:

@@ -44,8 +44,8 @@ def render() -> None:
     """Draw the view."""
     st.title("Compare")
     st.markdown(
-        "Two runs of the same prompts, image by image: one is paired with the other by **prompt and seed**, so that what "
-        "differs is the generator, its settings or a mitigation, and not the prompts. Shares are of *perceived "
+        "Two runs of the same prompts, image by image: one is paired with the other by **prompt and seed**, so that "
+        "what differs is the generator, its settings or a mitigation, and not the prompts. Shares are of *perceived "
         "presentation*, corrected for the classifier's errors."
     )
     two = _choose()
@@ -72,7 +72,11 @@ def _choose() -> Two | None:
         return None
     with right:
         name = st.selectbox("After (the run that is compared)", others, key="other", bind="query-params")
-    second = state.load(name)
+    try:
+        second = state.load(name)
+    except AuditkitError as error:  # another can still be chosen
+        widgets.problem(error)
+        return None
     keys = [key for key in first.index.keys if key in second.index.keys and not key.startswith("occupation@")]
     people = [key for key in keys if key.split("@")[0] in ("gender", "skin_tone")] or keys
     axes = [axis for axis in first.index.axes if axis in second.index.axes]
@@ -150,15 +154,18 @@ def _table(two: Two, table: pd.DataFrame, noun: str) -> None:
             "before": _spans(table, "before", "before_low", "before_high"),
             "after": _spans(table, "after", "after_low", "after_high"),
             "change (points)": 100 * table["change"],
-            "interval": [words.interval(*ends, digits=1) or words.MISSING for ends in zip(table["low"], table["high"])],
+            "interval": [
+                words.interval(*ends, digits=1) or words.MISSING
+                for ends in zip(table["low"], table["high"], strict=True)
+            ],
             "p (Holm)": table["p_holm"].map(words.p_value),
             "as classified (points)": 100 * table["moved"],
             "status": table["status"],
         }
     )
     st.caption(
-        "Shares and changes in percent and in percentage points, intervals at 95%. As classified: pairs that gained the "
-        "class less pairs that lost it."
+        "Shares and changes in percent and in percentage points, intervals at 95%. As classified: pairs that gained "
+        "the class less pairs that lost it."
     )
     number = st.column_config.NumberColumn(format="%+.1f")
     st.dataframe(
@@ -189,7 +196,7 @@ def _pairs(two: Two) -> None:
     st.subheader("Pairs, side by side")
     cells = st.columns(2)
     groups = cells[0].multiselect(
-        f"Prompted {words.name(two.by)}", two.first.index.values[two.by], key=f"axis_{two.by}", bind="query-params"
+        f"Prompted {words.name(two.by)}", two.first.index.axis_values[two.by], key=f"axis_{two.by}", bind="query-params"
     )
     which = cells[1].segmented_control(
         "Pairs", [EVERY, CHANGED], default=EVERY, required=True, key="pairs", bind="query-params"

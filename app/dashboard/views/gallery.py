@@ -113,7 +113,7 @@ def _wish(loaded: state.Loaded) -> tuple[Wish, str | None]:
         axis: cells.multiselect(
             f"Prompted {words.name(axis)}", values, key=f"axis_{axis}", bind="query-params"
         )
-        for axis, values in index.values.items()
+        for axis, values in index.axis_values.items()
     }  # fmt: skip
     labels = {
         key: cells.multiselect(

@@ -51,14 +51,14 @@ def _welcome(instead: bool) -> None:
         st.subheader("New here? Begin with the example")
         if instead:
             st.markdown(
-                "There is no finished run in this folder yet, so you see the small **example that comes with auditkit**: "
-                "two generators drew the same 16 prompts three times each, half of them of a *mechanic*, half of a "
+                "There is no finished run in this folder yet, so you see the small **example that comes with "
+                "auditkit**: two generators drew the same 16 prompts three times each, half of them of a *mechanic*, half of a "
                 "*teacher*. No prompt says anything of gender or skin tone."
             )
         else:
             st.markdown(
-                "Two of these runs are auditkit's own example: two generators drew the same prompts of a *mechanic* and "
-                "a *teacher*, which say nothing of gender or skin tone."
+                "Two of these runs are auditkit's own example: two generators drew the same prompts of a *mechanic* "
+                "and a *teacher*, which say nothing of gender or skin tone."
             )
         st.markdown(
             f"- `{biased}`: its generator was **trained with a bias on purpose**, so that what should be found is known.\n"

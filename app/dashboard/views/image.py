@@ -46,9 +46,7 @@ def _beside(loaded: state.Loaded, position: int) -> None:
     ids = {row["position"]: row["id"] for row in loaded.index.rows(places)}
     with st.container(horizontal=True):
         if position - 1 in ids:
-            widgets.link(
-                "image", "Previous image", icon=":material/arrow_back:", run=loaded.name, id=ids[position - 1]
-            )
+            widgets.link("image", "Previous image", icon=":material/arrow_back:", run=loaded.name, id=ids[position - 1])
         if position + 1 in ids:
             widgets.link("image", "Next image", icon=":material/arrow_forward:", run=loaded.name, id=ids[position + 1])
 
@@ -98,7 +96,9 @@ def _provenance(loaded: state.Loaded, id: str) -> None:
     st.subheader("Marks and manifest")
     marks, signed = loaded.index.about("watermarks", id), loaded.index.about("provenance", id)
     if not marks and not signed:
-        st.caption("No watermark was looked for and no manifest is on record here. That is no proof that the image carries none.")
+        st.caption(
+            "No watermark was looked for and no manifest is on record here. That is no proof that the image carries none."
+        )
         return
     rows = [
         {"asked": f"watermark {row['scheme']}", "answer": row["verdict"], "evidence": _evidence(row)} for row in marks
