@@ -6,7 +6,8 @@ The workspace is synthetic: the tables that scoring leaves (`benchmarks.measure`
 image file for each row. The files are hard links to a few pictures of 512 x 512 pixels, so that decoding costs what it
 costs, and the disk holds them once.
 
-Each row of the answer is the time until the script has ended and every picture on the page is drawn. Views marked
+Each row of the answer is the time until the script has ended and every picture on the page is drawn, and `of CPU` the
+processor time that the server took of it, which a busy machine does not stretch. Views marked
 `first` are the first that a server just started is asked for; `MB` is the server's memory after it, and at the end its
 peak; a search by words also starts a process for the encoder, whose memory stands in the last row.
 """
@@ -22,6 +23,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +113,12 @@ def memory(pid: int, what: str = "VmRSS") -> float:
     return float(next(line.split()[1] for line in lines if line.startswith(what))) / 1024
 
 
+def computed(pid: int) -> float:
+    """Seconds of processor time that the process has taken."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 class Watch:
     """Times what a reader does."""
 
@@ -125,11 +133,12 @@ class Watch:
             leaves: it goes to another address, so that there is no page before it to differ from.
         """
         before = "" if leaves else self.page.evaluate(SEEN)
-        start = time.perf_counter()
+        start, busy = time.perf_counter(), computed(self.pid)
         act()
         self.page.wait_for_function(f"before => ({DRAWN})() && ({SEEN})() !== before", arg=before, timeout=120_000)
         seconds = time.perf_counter() - start
-        self.rows.append({"what": what, "seconds": round(seconds, 2), "MB": round(memory(self.pid))})
+        found = {"seconds": seconds, "of CPU": computed(self.pid) - busy}
+        self.rows.append({"what": what, **{k: round(v, 2) for k, v in found.items()}, "MB": round(memory(self.pid))})
         print(self.rows[-1], file=sys.stderr, flush=True)
 
 
@@ -146,7 +155,7 @@ def measured(run: Run) -> pd.DataFrame:
             with server(run.path.parent) as (url, pid):
                 page = browser.new_page(viewport={"width": 1400, "height": 1000})
                 watch = Watch(page, pid)
-                watch(f"first: /{first}", lambda at=f"{url}/{first}?run={run.path.name}": page.goto(at), leaves=True)
+                watch(f"first: /{first}", partial(page.goto, f"{url}/{first}?run={run.path.name}"), leaves=True)
                 if first == "gallery":
                     _gallery(watch, url, run)
                     watch.rows.append({"what": "the server's peak", "MB": round(memory(pid, "VmHWM"))})

@@ -61,8 +61,8 @@ def findings(table: pd.DataFrame, *, noun: str) -> list[str]:
         names = [words.group_name(str(group)) for group in moved["group"].unique()]
         if names:
             made.append(
-                f"Of {words.plural(groups, noun)} tested, {len(names)} changed by more than chance after correction for "
-                f"multiple testing (Holm): {words.listed(names)}."
+                f"Of {words.plural(groups, noun)} tested, {len(names)} changed by more than chance after correction "
+                f"for multiple testing (Holm): {words.listed(names)}."
             )
             made += [_moved(row) for row in tables.rows(moved.drop_duplicates("group").head(MOST))]
         else:

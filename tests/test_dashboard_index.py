@@ -128,7 +128,7 @@ def test_duckdb_reads_the_run_and_nothing_else(run, tmp_path):
     secret = tmp_path / "secret.csv"
     secret.write_text("a\n1\n")
     for text in (f"select * from read_csv('{secret}')", "install httpfs", "set enable_external_access = true"):
-        with pytest.raises(Exception, match="(?i)disabled|locked|configuration"):
+        with pytest.raises(Exception, match=r"(?i)disabled|locked|configuration"):
             connect(run.path).execute(text)
 
 

@@ -107,7 +107,9 @@ class Index:
 
     def choose(self, wish: Wish) -> Positions:
         """The images that pass, in the order asked for."""
-        joins, where, given = [], [], []
+        joins: list[str] = []
+        where: list[str] = []
+        given: list[Any] = []
         for axis in wish.axes:
             if axis in self.axes and wish.axes[axis]:
                 where.append(f"list_contains(?, images.{_name(f'axis_{axis}')})")

@@ -42,7 +42,7 @@ class Space:
     """Unit vectors of a run's images.
 
     Attributes:
-        vectors: float16 [n, dim]. row: int [n_images], the vector of each row of the images table, -1 where it has none.
+        vectors: float16 [n, dim]. row: int [n_images], the vector of each row of the images table, or -1.
         encoder: its name. fingerprint: sha256 of its weights.
     """
 

@@ -52,7 +52,7 @@ def _welcome(instead: bool) -> None:
         if instead:
             st.markdown(
                 "There is no finished run in this folder yet, so you see the small **example that comes with "
-                "auditkit**: two generators drew the same 16 prompts three times each, half of them of a *mechanic*, half of a "
+                "auditkit**: two generators drew the same 16 prompts three times each, half of a *mechanic*, half of a "
                 "*teacher*. No prompt says anything of gender or skin tone."
             )
         else:
@@ -61,7 +61,7 @@ def _welcome(instead: bool) -> None:
                 "and a *teacher*, which say nothing of gender or skin tone."
             )
         st.markdown(
-            f"- `{biased}`: its generator was **trained with a bias on purpose**, so that what should be found is known.\n"
+            f"- `{biased}`: its generator was **trained with a bias on purpose**: what should be found is known.\n"
             f"- `{even}`: the same, trained on an even split."
         )
         with st.container(horizontal=True):

@@ -97,7 +97,7 @@ def _provenance(loaded: state.Loaded, id: str) -> None:
     marks, signed = loaded.index.about("watermarks", id), loaded.index.about("provenance", id)
     if not marks and not signed:
         st.caption(
-            "No watermark was looked for and no manifest is on record here. That is no proof that the image carries none."
+            "No watermark was looked for and no manifest is on record. That is no proof that the image carries none."
         )
         return
     rows = [
