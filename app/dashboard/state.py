@@ -42,6 +42,8 @@ class Loaded:
     measurements: pd.DataFrame | None
     problems: list[AuditkitError] = field(default_factory=list)
     """Tables that are there and could not be read."""
+    damaged: frozenset[str] = frozenset()
+    """Of watermarks and provenance, those that are among the problems."""
 
     @cached_property
     def watermarks(self) -> pd.DataFrame | None:
@@ -50,7 +52,7 @@ class Loaded:
         Raises:
             TableError: the table is damaged.
         """
-        return self.run.watermarks()
+        return None if "watermarks" in self.damaged else self.run.watermarks()
 
     @property
     def name(self) -> str:
@@ -149,7 +151,7 @@ def _load(path: Path, stamp: tuple[tuple[str, int], ...]) -> Loaded:
 
     run = open_run(path)
     index = Index(run)
-    problems, measurements = [*index.problems], None
+    problems, measurements, damaged = [*index.problems], None, set[str]()
     try:
         measurements = run.measurements()
     except AuditkitError as error:
@@ -161,7 +163,8 @@ def _load(path: Path, stamp: tuple[tuple[str, int], ...]) -> Loaded:
                 table_columns(file, schema)  # its rows are read where they are shown
         except AuditkitError as error:
             problems.append(error)
-    return Loaded(run, index, measurements, problems)
+            damaged.add(name)
+    return Loaded(run, index, measurements, problems, frozenset(damaged))
 
 
 @st.cache_data(max_entries=2000, show_spinner=False)

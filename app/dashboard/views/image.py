@@ -13,6 +13,7 @@ from reports import words
 
 LARGE = 768  # pixels
 NEIGHBOURS, THUMBNAIL = 8, 192
+TABLES = ("watermarks", "provenance")
 
 
 def render() -> None:
@@ -94,7 +95,8 @@ def _scored(key: str, scored: dict[str, Any]) -> None:
 
 def _provenance(loaded: state.Loaded, id: str) -> None:
     st.subheader("Marks and manifest")
-    marks, signed = loaded.index.about("watermarks", id), loaded.index.about("provenance", id)
+    found = {name: loaded.index.about(name, id) for name in TABLES if name not in loaded.damaged}
+    marks, signed = found.get("watermarks", []), found.get("provenance", [])
     if not marks and not signed:
         st.caption(
             "No watermark was looked for and no manifest is on record. That is no proof that the image carries none."
