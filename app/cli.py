@@ -18,6 +18,7 @@ from app.commands import (
     detector_data,
     detector_evaluation,
     disclosing,
+    example,
     forensics,
     inspecting,
     keeping,
@@ -61,7 +62,7 @@ def auditkit(
 
 
 THEMES = (
-    making, measuring, looking, dashboard, keeping, building, benching, planning, watermarking, signing,
+    making, measuring, looking, dashboard, example, keeping, building, benching, planning, watermarking, signing,
     inspecting, detecting, detector_data, detector_evaluation, detector_attacks, forensics, copies,
     perturbations, mitigating, trusting, banking, consenting, disclosing, transparency, serving,
 )  # fmt: skip

@@ -15,6 +15,7 @@ _VERBS = {
     "app.sampling": ("bench_samplers", "bench_energy"),
     "app.marks": ("embed_watermark", "detect_watermark", "identify_watermark", "root_watermark", "bench_watermark"),
     "app.finding": ("open_run", "list_runs"),
+    "app.example": ("example",),
     "app.looking": ("list_generators", "model_card", "write_cards"),
     "app.detector_data": ("make_detector_pairs", "make_detector_data_alike", "audit_shortcuts"),
     "app.copies": ("index_copies", "calibrate_copies", "find_copies", "copies_page", "memorisation", "protect",

@@ -74,9 +74,7 @@ def _portrait(seen: dict[str, str], rng: np.random.Generator) -> Image.Image:
     return image
 
 
-def _scores(
-    images: pd.DataFrame, labels: list[str], attribute: str, rng: np.random.Generator
-) -> pd.DataFrame:
+def _scores(images: pd.DataFrame, labels: list[str], attribute: str, rng: np.random.Generator) -> pd.DataFrame:
     classes = CLASSES[attribute]
     best = rng.uniform(0.55, 0.99, len(labels))
     table = pd.DataFrame(
@@ -120,9 +118,7 @@ def _group(
     withheld = group == INSUFFICIENT
     nan = float("nan")
 
-    def row(
-        measure: str, category: str, estimate: float, low: float, high: float, **more: Any
-    ) -> dict[str, Any]:
+    def row(measure: str, category: str, estimate: float, low: float, high: float, **more: Any) -> dict[str, Any]:
         base = {"run_id": run_id, "measure": f"representation.{measure}", "measure_version": 1}
         base |= {"attribute": attribute, "category": category, "group_by": by, "group": group}
         base |= {"reference": "uniform", "n_images": n, "n_prompts": 1 if by != "all" else len(FEMALE)}
@@ -162,3 +158,19 @@ def _group(
         about |= {"p_value": p, "p_holm": p, "p_bh": p}
         made.append(row("distance", "", distance, max(distance - 0.1, 0), min(distance + 0.1, 1), **about))
     return made
+
+
+def embed(run: Run, *, dim: int = 16, fingerprint: str = "0" * 64) -> np.ndarray:
+    """Write embeddings by `personas-clip` and return them, unit rows in the order of the images table.
+
+    Images of one perceived gender lie together; the first two images are near-duplicates.
+    """
+    rng = np.random.default_rng(1)
+    labels = run.scores("gender")["gender@personas-clip"].set_index("id")["label"]
+    ids = run.images()["id"]
+    vectors = rng.normal(0, 0.15, (len(ids), dim))
+    vectors[:, 0] += np.where(ids.map(labels) == "female", 1.0, -1.0)
+    vectors[1] = vectors[0] + 0.001
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    run.write_embeddings("personas-clip", list(ids), vectors, fingerprint=fingerprint)
+    return vectors

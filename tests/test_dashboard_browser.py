@@ -39,7 +39,9 @@ def run(tmp_path_factory) -> Run:
     make_bench(folder.parent / "watermark-bench")
     make_evaluation(folder.parent / "detector-evaluation")
     write_evaluation(folder.parent / "mitigation")
+    synthetic_run.make_run(folder, images_per_prompt=2)  # of the same prompts, to compare with
     made = mark(synthetic_run.make_run(folder, images_per_prompt=12))
+    synthetic_run.embed(made)
     made.write_watermarks(detections(made, present=0.9))
     change_pixels(sign(made), 0, 4)
     trusted(folder.parent / "home" / "trust")
@@ -90,7 +92,10 @@ def open_view(page, url: str) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["", "bias", "measures", "watermarks", "provenance", "detectors", "mitigation", "generators", "gallery", "image"],
+    [
+        "", "bias", "measures", "compare", "mitigation", "provenance", "watermarks", "detectors", "generators",
+        "gallery", "image",
+    ],  # fmt: skip
 )
 def test_every_view_opens_cleanly_and_is_accessible(page, address, run, path):
     open_view(page, f"{address}/{path}?run={run.path.name}")
@@ -163,6 +168,36 @@ def test_a_deep_link_restores_the_filters(page, address, run):
     open_view(page, f"{address}/gallery?run={run.path.name}&axis_occupation=nurse")
     page.get_by_text("12 images").wait_for()
     assert all("nurse" in alt for alt in _alts(page, 12))
+
+
+def test_a_box_dragged_over_the_map_chooses_images_and_is_in_the_address(page, address, run):
+    open_view(page, f"{address}/gallery?run={run.path.name}&show=map")
+    drawn = page.locator("[data-testid=stVegaLiteChart] canvas")
+    drawn.scroll_into_view_if_needed()
+    box = drawn.bounding_box()
+    x, y, middle = box["x"], box["y"], box["width"] / 2
+    page.mouse.move(x + 30, y + 60)
+    page.mouse.down()
+    page.mouse.move(x + middle, y + box["height"] - 40, steps=8)
+    page.mouse.up()
+    page.wait_for_url("**area=**")
+    page.locator('[data-testid="stApp"][data-test-script-state="notRunning"]').wait_for()
+    count = page.get_by_text(" of 60").inner_text()
+    assert 0 < int(count.split()[0]) < 60
+    assert_clean(page)
+    open_view(page, page.url)
+    assert page.get_by_text(" of 60").inner_text() == count
+
+
+def test_the_search_by_an_image_and_the_pairs_are_restored_by_their_links(page, address, run):
+    id = run.images()["id"].iloc[0]
+    open_view(page, f"{address}/gallery?run={run.path.name}&like={id}&copies=near-duplicates&near=0.999")
+    page.get_by_text("1 group of near-duplicates").wait_for()
+    assert len(_alts(page, 2)) == 2
+    assert_clean(page)
+    open_view(page, f"{address}/compare?run={run.path.name}&axis_occupation=nurse")
+    page.get_by_text("2 pairs").wait_for()
+    assert sum("nurse" in alt and "Image" in alt for alt in _alts(page, 5)) == 4  # two pairs, and the chart
 
 
 def test_the_gallery_leads_to_an_image_and_the_address_names_it(page, address, run):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
 import sys
 from pathlib import Path
 
+import pyarrow.parquet as parquet
 import pytest
 import synthetic_run
 from streamlit.testing.v1 import AppTest
@@ -30,11 +33,18 @@ def run(tmp_path_factory) -> Run:
     return synthetic_run.make_run(tmp_path_factory.mktemp("runs"), images_per_prompt=12)
 
 
+@pytest.fixture(scope="session")
+def home(tmp_path_factory) -> Path:
+    """A user's data folder of the tests' own."""
+    return tmp_path_factory.mktemp("home")
+
+
 @pytest.fixture
-def show(monkeypatch):
+def show(monkeypatch, home):
     """Runs one view on a folder of runs; query parameters as in an address."""
 
     def shown(path: str, folder: Path, **query: str) -> AppTest:
+        monkeypatch.setenv("AUDITKIT_HOME", str(home))
         monkeypatch.setattr(sys, "argv", ["main.py", str(folder)])
         test = AppTest.from_string(FRAME.replace("PATH", path), default_timeout=30)
         for name, value in query.items():
@@ -60,10 +70,24 @@ def test_every_view_opens_on_a_measured_run(show, run, path):
 @pytest.mark.parametrize(
     "path", [view.path for view in VIEWS if view.path not in ("provenance", "detectors", "mitigation", "generators")]
 )
-def test_every_view_says_what_to_do_in_an_empty_folder(show, tmp_path, path):
+def test_every_view_shows_the_example_in_an_empty_folder_and_says_so(show, tmp_path, path):
     test = show(path, tmp_path)
     assert not test.exception
-    assert "auditkit audit" in test.code[0].value
+    assert "There is no finished run in this folder yet" in words(test)
+    assert "auditkit audit" in "\n".join([words(test), *(code.value for code in test.code)])
+
+
+def test_without_the_example_an_empty_folder_says_what_to_do(show, tmp_path, monkeypatch):
+    from auditkit.errors import AuditkitError
+
+    def refuse() -> Path:
+        raise AuditkitError("the cache cannot be written")
+
+    monkeypatch.setattr("app.example.shared", refuse)
+    for path in ("home", "gallery"):
+        test = show(path, tmp_path)
+        assert not test.exception
+        assert "auditkit audit" in test.code[0].value
 
 
 @pytest.mark.parametrize("path", [view.path for view in VIEWS])
@@ -72,6 +96,28 @@ def test_every_view_opens_on_a_run_without_scores(show, tmp_path, path):
     for file in (made.path / "scores").iterdir():
         file.unlink()
     assert not show(path, tmp_path).exception
+
+
+def test_home_tells_which_runs_are_new_and_which_wait_for_something(show, tmp_path):
+    made = synthetic_run.make_run(tmp_path, images_per_prompt=1)
+    waiting = synthetic_run.make_run(tmp_path, name="waiting", images_per_prompt=1, measured=False)
+    old = synthetic_run.make_run(tmp_path, name="old", images_per_prompt=1)
+    record = json.loads((old.path / "run.json").read_text())
+    (old.path / "run.json").write_text(json.dumps(record | {"created": "2024-01-01T00:00:00+00:00"}))
+    test = show("home", tmp_path)
+    assert not test.exception
+    assert [(one.label, one.value) for one in test.metric] == [
+        ("Finished runs", "3"), ("New in 7 days", "2"), ("Need attention", "1"),
+    ]  # fmt: skip
+    assert "not measured yet" in words(test)
+    assert f"auditkit measure {waiting.path}" in test.code[0].value
+    assert made.path.name in [heading.value for heading in test.subheader]
+
+
+def test_home_says_that_numbers_are_older_than_the_scores(show, tmp_path):
+    made = synthetic_run.make_run(tmp_path, images_per_prompt=1)
+    os.utime(made.path / "measurements.parquet", (0, 1_700_000_000))
+    assert "its numbers are old" in words(show("home", tmp_path))
 
 
 def test_the_frame_opens_on_the_list_of_runs(monkeypatch, run):
@@ -98,6 +144,56 @@ def test_a_damaged_table_is_named_and_the_images_are_still_shown(show, tmp_path)
     assert not gallery.exception
     assert "measurements" in gallery.warning[0].value
     assert "5 images" in words(gallery)
+
+
+def spoil(run: Run, how: str) -> str:
+    """Do to a run what happens to runs; the words that name it."""
+    file = run.path / "images.parquet"
+    table = parquet.read_table(file)
+    if how == "missing":
+        file.unlink()
+        return "not complete"
+    if how == "newer":
+        parquet.write_table(table.replace_schema_metadata({b"auditkit_schema_version": b"99"}), file)
+        return "version 99"
+    if how == "older":  # as if a column was not written yet
+        parquet.write_table(table.drop(["template"]), file)
+        return "no column 'template'"
+    file.write_bytes(b"PAR1")
+    return "damaged"
+
+
+@pytest.mark.parametrize("how", ["missing", "newer", "older", "damaged"])
+def test_a_run_whose_images_table_cannot_be_used_is_said_and_the_rest_works(show, tmp_path, how):
+    sound = synthetic_run.make_run(tmp_path, images_per_prompt=1)
+    bad = synthetic_run.make_run(tmp_path, name="bad", images_per_prompt=1)
+    says = spoil(bad, how)
+    home = show("home", tmp_path)
+    assert not home.exception
+    assert says in words(home)
+    assert {sound.path.name, bad.path.name} <= {heading.value for heading in home.subheader}
+    for path in ("gallery", "compare"):
+        test = show(path, tmp_path)
+        names = test.selectbox(key="run").options
+        if how != "missing":  # it is offered, and says what is wrong with it
+            test.selectbox(key="run").set_value(bad.path.name).run()
+            assert says in test.warning[0].value
+        else:
+            assert names == [sound.path.name]
+        assert not test.selectbox(key="run").set_value(sound.path.name).run().exception
+        assert not test.exception
+
+
+def test_tables_of_the_first_version_are_read(show, tmp_path):
+    made = synthetic_run.make_run(tmp_path, images_per_prompt=1)
+    for file in made.path.rglob("*.parquet"):
+        table = parquet.read_table(file)
+        table = table.drop(["negative"]) if "negative" in table.column_names else table
+        parquet.write_table(table.replace_schema_metadata({b"auditkit_schema_version": b"1"}), file)
+    for path in ("home", "gallery", "image", "bias"):
+        test = show(path, tmp_path)
+        assert not test.exception
+        assert not test.warning
 
 
 def test_bias_says_which_groups_are_insufficient_and_shows_no_number_for_them(show, run):

@@ -49,7 +49,9 @@ def dashboard(
 ) -> Answer:
     """Open the dashboard on a folder of runs. It listens on this machine only."""
     _refuse_other_machines(address)
-    if not runs.is_dir():
+    if not runs.is_dir() and runs == api.RUNS:
+        output.say("There is no folder 'runs' here yet: the example that comes with auditkit is shown.")
+    elif not runs.is_dir():
         raise AuditkitError(
             "there is no such folder of runs", where=runs, mend="name one with --runs, or: auditkit audit"
         )
@@ -67,7 +69,7 @@ def command(runs: Path, *, address: str, port: int) -> list[str]:
     main = Path(__file__).parent.parent / "dashboard" / "main.py"
     flags = [f"--{name}={value}" for name, value in FLAGS.items()]
     place = [f"--server.address={address}", f"--server.port={port}"]
-    return [sys.executable, "-m", "streamlit", "run", str(main), *flags, *place, "--", str(runs.resolve())]
+    return [sys.executable, "-m", "app.dashboard", "run", str(main), *flags, *place, "--", str(runs.resolve())]
 
 
 def _refuse_other_machines(address: str) -> None:

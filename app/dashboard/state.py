@@ -9,15 +9,19 @@ import io
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import streamlit as st
 
+from app import example
+from app.dashboard.index import Index
 from auditkit.errors import AuditkitError, RunError
 from auditkit.images import open_image
 from auditkit.runs import BrokenRun, Run, list_runs
+from auditkit.schemas import PROVENANCE, WATERMARKS, table_columns
 
 RUN = "run"
 """The query parameter, and session key, that says which run is looked at."""
@@ -25,7 +29,7 @@ RUN = "run"
 _PAGES = "_pages"
 _TABLES = (
     "run.json", "images.parquet", "measurements.parquet", "watermarks.parquet", "provenance.parquet", "SEAL",
-    "scores/*.parquet",
+    "scores/*.parquet", "embeddings/*.parquet",
 )  # fmt: skip
 
 
@@ -34,15 +38,22 @@ class Loaded:
     """One run's tables. Shared between sessions: never change them in place."""
 
     run: Run
-    images: pd.DataFrame
-    """The images table, with `<scorer>@<encoder>` and `<scorer>@<encoder> confidence` columns of labels."""
-    scores: dict[str, pd.DataFrame]
-    """Keyed 'gender@personas-clip', indexed by image id."""
+    index: Index
+    """Images and scores, to be asked for what is shown."""
     measurements: pd.DataFrame | None
-    watermarks: pd.DataFrame | None = None
-    """Verdicts on watermarks; None where none was looked for."""
     problems: list[AuditkitError] = field(default_factory=list)
     """Tables that are there and could not be read."""
+    damaged: frozenset[str] = frozenset()
+    """Of watermarks and provenance, those that are among the problems."""
+
+    @cached_property
+    def watermarks(self) -> pd.DataFrame | None:
+        """Verdicts on watermarks; None where none was looked for.
+
+        Raises:
+            TableError: the table is damaged.
+        """
+        return None if "watermarks" in self.damaged else self.run.watermarks()
 
     @property
     def name(self) -> str:
@@ -80,10 +91,37 @@ def _reads(read: Callable[[Path], object], path: Path) -> bool:
 
 
 def listing() -> dict[str, Run | BrokenRun]:
-    """Runs by folder name, the newest first, the broken last."""
-    folder = runs_folder()
+    """Runs by folder name, the newest first, the broken last; with the shipped example where none can be looked at."""
+    own = _in(runs_folder())
+    return own if any(map(_finished, own.values())) else _example() | own
+
+
+def shows_example() -> bool:
+    """Whether the runs that can be looked at are the shipped example's, for want of others."""
+    names = finished()
+    return bool(names) and not any(map(_finished, _in(runs_folder()).values()))
+
+
+def _in(folder: Path) -> dict[str, Run | BrokenRun]:
     stamp = tuple(sorted((str(path), path.stat().st_mtime_ns) for path in folder.glob("[!.]*/run.json")))
     return _listing(folder, stamp)
+
+
+def _example() -> dict[str, Run | BrokenRun]:
+    try:
+        runs = _in(example.shared())
+    except AuditkitError:  # a cache that cannot be written is no fault of the runs
+        return {}
+    return {name: runs[name] for name in example.RUNS if name in runs}
+
+
+def _finished(run: Run | BrokenRun) -> bool:
+    return not isinstance(run, BrokenRun) and run.complete
+
+
+def finished() -> list[str]:
+    """The names of the runs that can be looked at, the newest first."""
+    return [name for name, run in listing().items() if _finished(run)]
 
 
 def load(name: str) -> Loaded:
@@ -107,7 +145,10 @@ def stamp(path: Path) -> tuple[tuple[str, int], ...]:
 
 
 def thumbnail(run: Run, id: str, *, size: int) -> bytes | None:
-    """An image as PNG bytes, at most `size` pixels a side; None where its file cannot be read."""
+    """An image at most `size` pixels a side, as a file's bytes: PNG where it is whole, JPEG where it was made smaller.
+
+    None where its file cannot be read.
+    """
     path = run.image_path(id)
     try:
         return _thumbnail(path, path.stat().st_mtime_ns, size)
@@ -135,31 +176,30 @@ def _load(path: Path, stamp: tuple[tuple[str, int], ...]) -> Loaded:
     from app.finding import open_run
 
     run = open_run(path)
-    images, problems = run.images(), []
-    scores: dict[str, pd.DataFrame] = {}
-    measurements = watermarks = None
-    try:
-        scores = {key: table.set_index("id") for key, table in run.scores().items()}
-    except AuditkitError as error:
-        problems.append(error)
+    index = Index(run)
+    problems, measurements, damaged = [*index.problems], None, set[str]()
     try:
         measurements = run.measurements()
     except AuditkitError as error:
         problems.append(error)
-    try:
-        watermarks = run.watermarks()
-    except AuditkitError as error:
-        problems.append(error)
-    for key, table in scores.items():
-        images[key] = images["id"].map(table["label"])
-        images[f"{key} confidence"] = images["id"].map(table["confidence"])
-    return Loaded(run, images, scores, measurements, watermarks, problems)
+    for name, schema in (("watermarks", WATERMARKS), ("provenance", PROVENANCE)):
+        file = path / f"{name}.parquet"
+        try:
+            if file.is_file():
+                table_columns(file, schema)  # its rows are read where they are shown
+        except AuditkitError as error:
+            problems.append(error)
+            damaged.add(name)
+    return Loaded(run, index, measurements, problems, frozenset(damaged))
 
 
-@st.cache_data(max_entries=5000, show_spinner=False)
+@st.cache_data(max_entries=2000, show_spinner=False)
 def _thumbnail(path: Path, stamp: int, size: int) -> bytes:
     image = open_image(path)
-    image.thumbnail((size, size))
     out = io.BytesIO()
-    image.save(out, format="PNG")
+    if max(image.size) <= size:
+        image.save(out, format="PNG")
+    else:  # a tenth of the bytes, and of the time
+        image.thumbnail((size, size))
+        image.save(out, format="JPEG", quality=90)
     return out.getvalue()

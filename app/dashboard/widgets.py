@@ -12,7 +12,6 @@ import streamlit as st
 
 from app.dashboard import state
 from auditkit.errors import AuditkitError
-from auditkit.runs import BrokenRun
 
 FRAMING = (
     "What is counted is **perceived presentation**: how a classifier reads drawn or generated people, who do "
@@ -22,19 +21,27 @@ FRAMING = (
 )
 
 
-def choose_run() -> state.Loaded:
+def choose_run(label: str = "Run") -> state.Loaded:
     """The run that the reader looks at; stops the view where there is none to look at."""
-    runs = state.listing()
-    sound = [name for name, run in runs.items() if not isinstance(run, BrokenRun) and run.complete]
+    sound = state.finished()
     if not sound:
         no_runs()
         st.stop()
     name = st.selectbox(
-        "Run", sound, key=state.RUN, bind="query-params", persist_state="session", help="The newest first."
+        label, sound, key=state.RUN, bind="query-params", persist_state="session", help="The newest first."
     )
-    loaded = state.load(name)
-    for error in loaded.problems:
+    try:
+        loaded = state.load(name)
+    except AuditkitError as error:  # the others can still be chosen
         problem(error)
+        st.stop()
+    if state.shows_example():
+        st.info(
+            "There is no finished run in this folder yet. This is the small example that comes with auditkit; one of "
+            "your own is made by `auditkit audit`, as the view Runs says."
+        )
+    for found in loaded.problems:
+        problem(found)
     return loaded
 
 

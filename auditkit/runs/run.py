@@ -27,6 +27,7 @@ from auditkit.schemas import (
     parquet_metadata,
     read_parquet,
     read_table,
+    table_columns,
     write_parquet,
     write_table,
 )
@@ -70,7 +71,7 @@ class Run:
     @property
     def axes(self) -> list[str]:
         """The axes that images differ by: 'occupation' for the column `axis_occupation`."""
-        return [c.removeprefix("axis_") for c in self._images.columns if c.startswith("axis_")]
+        return [c.removeprefix("axis_") for c in self._columns if c.startswith("axis_")]
 
     @property
     def planted(self) -> pd.DataFrame | None:
@@ -88,13 +89,22 @@ class Run:
         return self._images.copy()
 
     @cached_property
-    def _images(self) -> pd.DataFrame:
+    def _columns(self) -> list[str]:
+        """Of the images table, without its rows: of a large run those take a second."""
+        self._refuse_incomplete()
+        return table_columns(self.path / "images.parquet", IMAGES)
+
+    def _refuse_incomplete(self) -> None:
         if not self.complete:
             raise RunError(
                 "the run is not complete",
                 where=self.path,
                 mend="start the command that made it again: it resumes",
             )
+
+    @cached_property
+    def _images(self) -> pd.DataFrame:
+        self._refuse_incomplete()
         return read_table(self.path / "images.parquet", IMAGES)
 
     def image_path(self, id: str) -> Path:
@@ -104,14 +114,10 @@ class Run:
             RunError: `id` is not an image id, or its file is a link that leads out of the run.
         """
         if not re.fullmatch(r"[0-9a-f]{64}", id):
-            raise RunError(
-                "an image id is 64 hex digits", where=repr(id), mend="take the id from run.images()"
-            )
+            raise RunError("an image id is 64 hex digits", where=repr(id), mend="take the id from run.images()")
         path = self.path / "images" / id[:2] / f"{id}.png"
         if not path.resolve().is_relative_to(self.path.resolve()):
-            raise RunError(
-                "the image lies outside its run", where=path, mend="replace the link with the file"
-            )
+            raise RunError("the image lies outside its run", where=path, mend="replace the link with the file")
         return path
 
     def scores(self, name: str | None = None) -> dict[str, pd.DataFrame]:
@@ -217,9 +223,7 @@ class Run:
         metadata = parquet_metadata(path)
         return metadata.get(b"fingerprint", b"").decode()
 
-    def write_embeddings(
-        self, encoder: str, ids: Sequence[str], array: np.ndarray, *, fingerprint: str = ""
-    ) -> None:
+    def write_embeddings(self, encoder: str, ids: Sequence[str], array: np.ndarray, *, fingerprint: str = "") -> None:
         """Keep embeddings (float32 [n, d]) of the images `ids`, in place of earlier ones.
 
         Raises:

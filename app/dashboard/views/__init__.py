@@ -5,21 +5,8 @@ The folder must not be called `pages`: Streamlit serves such files by their own 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-
-from app.dashboard.views import (
-    bias,
-    detectors,
-    gallery,
-    generators,
-    home,
-    image,
-    measures,
-    mitigation,
-    provenance,
-    watermarks,
-)
+from importlib import import_module
 
 
 @dataclass(frozen=True)
@@ -27,20 +14,25 @@ class View:
     """A page of the dashboard. The first of VIEWS is served at `/`, the others at `/<path>`."""
 
     path: str
+    """In the address, and the name of its module."""
     title: str
     icon: str
-    render: Callable[[], None]
+
+    def render(self) -> None:
+        """Draw it. Its module is imported when it is first looked at: some need what takes seconds to import."""
+        import_module(f"{__name__}.{self.path}").render()
 
 
 VIEWS = (
-    View("home", "Runs", ":material/home:", home.render),
-    View("bias", "Representation", ":material/bar_chart:", bias.render),
-    View("measures", "Measures", ":material/straighten:", measures.render),
-    View("watermarks", "Watermarks", ":material/fingerprint:", watermarks.render),
-    View("provenance", "Provenance", ":material/verified_user:", provenance.render),
-    View("detectors", "Detectors", ":material/troubleshoot:", detectors.render),
-    View("mitigation", "Mitigation", ":material/balance:", mitigation.render),
-    View("generators", "Generators", ":material/palette:", generators.render),
-    View("gallery", "Gallery", ":material/grid_view:", gallery.render),
-    View("image", "Image", ":material/image:", image.render),
+    View("home", "Runs", ":material/home:"),
+    View("bias", "Representation", ":material/bar_chart:"),
+    View("measures", "Measures", ":material/straighten:"),
+    View("compare", "Compare", ":material/compare_arrows:"),
+    View("mitigation", "Mitigation", ":material/balance:"),
+    View("provenance", "Provenance", ":material/verified_user:"),
+    View("watermarks", "Watermarks", ":material/fingerprint:"),
+    View("detectors", "Detectors", ":material/troubleshoot:"),
+    View("generators", "Generators", ":material/palette:"),
+    View("gallery", "Gallery", ":material/grid_view:"),
+    View("image", "Image", ":material/image:"),
 )

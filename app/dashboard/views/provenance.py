@@ -139,7 +139,7 @@ def _images(loaded: state.Loaded, checks: pd.DataFrame) -> None:
         key="copies", bind="query-params",
     )  # fmt: skip
     rows = checks if chosen == EVERY else checks[failed if chosen == FAILED else ~failed]
-    images = loaded.images.drop_duplicates("id")[["id", "prompt", "prompt_id", "replicate"]]
+    images = loaded.index.distinct(["id", "prompt", "prompt_id", "replicate"])
     rows = images.merge(rows, on="id")
     if rows.empty:
         st.info("No image of this kind.")

@@ -103,7 +103,7 @@ def _images(loaded: state.Loaded, found: pd.DataFrame) -> None:
         rows = rows[rows["verdict"] != "present"]
     elif verdict != EVERY:
         rows = rows[rows["verdict"] == verdict]
-    images = loaded.images.drop_duplicates("id")[["id", "prompt", "prompt_id", "replicate"]]
+    images = loaded.index.distinct(["id", "prompt", "prompt_id", "replicate"])
     rows = images.merge(rows, on="id").sort_values("p_value", ascending=False, na_position="first", kind="stable")
     if rows.empty:
         st.info(f"No image of this kind: {VERDICTS.get(verdict, verdict)}.")
