@@ -13,6 +13,7 @@ from app.commands import (
     consenting,
     copies,
     dashboard,
+    dashboard_users,
     detecting,
     detector_attacks,
     detector_data,
@@ -60,8 +61,8 @@ def auditkit(
 
 
 THEMES = (
-    making, measuring, looking, dashboard, keeping, building, benching, planning, watermarking, signing,
-    inspecting, detecting, detector_data, detector_evaluation, detector_attacks, forensics, copies,
+    making, measuring, looking, dashboard, dashboard_users, keeping, building, benching, planning, watermarking,
+    signing, inspecting, detecting, detector_data, detector_evaluation, detector_attacks, forensics, copies,
     perturbations, trusting, banking, consenting, disclosing, transparency, serving,
 )  # fmt: skip
 for theme in THEMES:

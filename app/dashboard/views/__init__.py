@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from app.dashboard import access
 from app.dashboard.views import bias, detectors, gallery, generators, home, image, measures, provenance, watermarks
 
 
@@ -18,7 +19,14 @@ class View:
     path: str
     title: str
     icon: str
-    render: Callable[[], None]
+    draw: Callable[[], None]
+    role: str = access.VIEWER
+    """The least role that may look at it."""
+
+    def render(self) -> None:
+        """Draw it, if whoever is looking may see it: the frame asks too, and a view relies on no frame."""
+        access.require(self.role)
+        self.draw()
 
 
 VIEWS = (
