@@ -9,7 +9,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from app.dashboard import access
-from app.dashboard.views import bias, detectors, gallery, generators, home, image, measures, provenance, watermarks
+from app.dashboard.views import (
+    bias,
+    detectors,
+    gallery,
+    generators,
+    home,
+    image,
+    measures,
+    provenance,
+    review,
+    watermarks,
+)
 
 
 @dataclass(frozen=True)
@@ -35,6 +46,7 @@ VIEWS = (
     View("measures", "Measures", ":material/straighten:", measures.render),
     View("watermarks", "Watermarks", ":material/fingerprint:", watermarks.render),
     View("provenance", "Provenance", ":material/verified_user:", provenance.render),
+    View("review", "Review", ":material/gavel:", review.render, access.REVIEWER),
     View("detectors", "Detectors", ":material/troubleshoot:", detectors.render),
     View("generators", "Generators", ":material/palette:", generators.render),
     View("gallery", "Gallery", ":material/grid_view:", gallery.render),
