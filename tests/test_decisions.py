@@ -99,7 +99,7 @@ def test_agreement_is_insufficient_with_one_reviewer_or_few_images(log):
     assert (alone.status, alone.note) == ("insufficient", "fewer than two reviewers")
     decisions.decide(log, IDS[0], "allow", reviewer="ben")
     few = decisions.agreement(decisions.read(log))
-    assert few.note == "1 images have two verdicts; 20 are needed"
+    assert few.note == "1 image has two verdicts; 20 are needed"
     assert few.found.alpha != few.found.alpha
 
 

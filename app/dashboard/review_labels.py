@@ -25,27 +25,36 @@ def labels() -> None:
     except AuditkitError as error:
         widgets.problem(error)
         return
-    if access.can(access.ADMIN):
-        _draw(loaded, first=not drawn)
     if not drawn:
         st.info("No sample of this run was drawn for labelling yet. An administrator draws one here, or in a terminal:")
         arguments = ["annotate", "export", str(loaded.run.path), "--attribute", "gender", "--out", "labelling"]
         widgets.commands("With a folder for each rater:", arguments)
-        return
+    else:
+        _sample(loaded, drawn)
+    if access.can(access.ADMIN):
+        _draw(loaded, first=not drawn)
+
+
+def _sample(loaded: state.Loaded, drawn: list[Sample]) -> None:
     names = [one.sample for one in drawn]
-    sample = drawn[names.index(st.selectbox("Sample", names, key="sample", bind="query-params"))]
-    who = review_source.reviewer()
+    left, middle, right = st.columns([3, 3, 2])
+    sample = drawn[names.index(left.selectbox("Sample", names, key="sample", bind="query-params"))]
+    with middle:
+        who = review_source.reviewer()
+    with right:
+        st.caption("Keys, also on the buttons")
+        keys = st.toggle("Keyboard shortcuts", True, key="keys")
     if not who:
         st.info("Give a pseudonym to begin.")
         return
     try:
         check_rater(who)
-        _label(loaded, sample, who)
+        _label(loaded, sample, who, keys)
     except AuditkitError as error:
         widgets.problem(error)
 
 
-def _label(loaded: state.Loaded, sample: Sample, who: str) -> None:
+def _label(loaded: state.Loaded, sample: Sample, who: str, keys: bool) -> None:
     said = st.session_state.pop(_SAID, None)
     if isinstance(said, AuditkitError):
         widgets.problem(said)
@@ -55,7 +64,6 @@ def _label(loaded: state.Loaded, sample: Sample, who: str) -> None:
     left = [id for id in annotations.order(sample, who) if id not in given and (mine is None or id != mine[3])]
     done, of = len(sample.ids) - len(left), len(sample.ids)
     st.progress(done / of, text=f"{done:,} of {words.plural(of, 'image')} labelled by you")
-    keys = st.toggle("Keyboard shortcuts", True, key="keys", help="A key works while no field is being typed in.")
     if mine is not None:
         _last(loaded, mine, keys, done=not left)
     if not left:

@@ -24,7 +24,16 @@ _ITEM, _SHOWN, _REASON, _NOTE, _SAID = "item", "_review shown", "_review reason"
 
 def queue(source: Source) -> None:
     """Draw the queue."""
-    who = review_source.reviewer()
+    left, middle, right = st.columns([3, 3, 2])
+    chosen = left.segmented_control(
+        "Queue", list(QUEUES), default=WAITING, required=True, format_func=QUEUES.__getitem__, key="queue",
+        bind="query-params",
+    )  # fmt: skip
+    with middle:
+        who = review_source.reviewer()
+    with right:
+        st.caption("Keys, also on the buttons")
+        keys = st.toggle("Keyboard shortcuts", True, key="keys")
     try:
         if not who:
             st.info("Give a pseudonym to begin.")
@@ -36,12 +45,6 @@ def queue(source: Source) -> None:
         widgets.problem(error)
         return
     mine = {id for id, by in held.items() if who in by}
-    left, right = st.columns([3, 2], vertical_alignment="bottom")
-    chosen = left.segmented_control(
-        "Queue", list(QUEUES), default=WAITING, required=True, format_func=QUEUES.__getitem__, key="queue",
-        bind="query-params",
-    )  # fmt: skip
-    keys = right.toggle("Keyboard shortcuts", True, key="keys", help="A key works while no field is being typed in.")
     review_source.progress(len(mine), len(source.items), "image")
     ids = [id for id in source.items if chosen == EVERY or (id in mine) == (chosen == MINE)]
     _said()

@@ -44,11 +44,13 @@ class Source:
 
 def choose() -> Source | None:
     """The source that the reader chooses; None, and said why, where there is none."""
-    kind = st.segmented_control(
+    left, right = st.columns([2, 3])
+    kind = left.segmented_control(
         "Review", list(SOURCES), default="run", required=True, format_func=SOURCES.__getitem__, key="source",
         bind="query-params",
     )  # fmt: skip
-    return _of_scan() if kind == "scan" else _of_run(widgets.choose_run())
+    with right:
+        return _of_scan() if kind == "scan" else _of_run(widgets.choose_run())
 
 
 def _of_run(loaded: state.Loaded) -> Source:

@@ -191,12 +191,13 @@ def enough(
     if raters < 2:
         few = f"fewer than two {who}"
     elif found.n_units < min_n:
-        few = f"{found.n_units} images have two {labels}; {min_n} are needed"
+        held = "1 image has" if found.n_units == 1 else f"{found.n_units} images have"
+        few = f"{held} two {labels}; {min_n} are needed"
     if not few and math.isfinite(found.alpha):
         return found, ""
     nan = math.nan
-    held = Agreement(nan, nan, nan, found.n_units, found.n_pairable, nan if few else found.observed)
-    return held, few or f"all {labels} are of one class, so that there is nothing to agree about"
+    silent = Agreement(nan, nan, nan, found.n_units, found.n_pairable, nan if few else found.observed)
+    return silent, few or f"all {labels} are of one class, so that there is nothing to agree about"
 
 
 def _never_sampled(run: Run, attribute: str) -> TableError:
