@@ -29,6 +29,10 @@ AttributeOption = Annotated[
     typer.Option("--attribute", "-a", help="Repeat for more; gender+skin_tone measures them jointly."),
 ]
 
+PdfOption = Annotated[
+    bool, typer.Option("--pdf", help="Also as tagged PDF (PDF/UA-1); needs: pip install 'auditkit[pdf]'.")
+]
+
 
 def register(app: typer.Typer) -> None:
     """Mount this theme's verbs."""
@@ -43,6 +47,10 @@ def register(app: typer.Typer) -> None:
         "compare", rich_help_panel=panel, epilog="Example: auditkit compare runs/before runs/after --by occupation"
     )(verb(compare))
     app.command("report", rich_help_panel=panel, epilog="Example: auditkit report latest --out audit/")(verb(report))
+    app.command("card", rich_help_panel=panel, epilog="Example: auditkit card latest --pdf")(verb(card))
+    app.command("export", rich_help_panel=panel, epilog="Example: auditkit export latest --out for-the-board")(
+        verb(export)
+    )
 
 
 def score(
@@ -150,11 +158,44 @@ def compare(
 def report(
     run: RunArgument,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="A folder; the run's own report/ by default.")] = None,
+    pdf: PdfOption = False,
     runs: RunsOption = api.RUNS,
 ) -> Answer:
     """Write a self-contained HTML report of a run, with its measurements as CSV and JSON beside it."""
-    page = api.report(api.find_run(run, folder=runs), out=out)
-    return Answer({"report": page}, lambda: output.console().print(f"Report: {page}", soft_wrap=True))
+    page = api.report(api.find_run(run, folder=runs), out=out, pdf=pdf)
+    return _page(page, "Report", pdf)
+
+
+def card(
+    run: RunArgument,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="A folder; the run's own report/ by default.")] = None,
+    pdf: PdfOption = False,
+    runs: RunsOption = api.RUNS,
+) -> Answer:
+    """Write a run's model card: one page of plain sentences, as HTML and Markdown."""
+    return _page(api.card(api.find_run(run, folder=runs), out=out, pdf=pdf), "Model card", pdf)
+
+
+def export(
+    run: RunArgument,
+    out: Annotated[Path, typer.Option("--out", "-o", help="A new folder.")],
+    images: Annotated[bool, typer.Option("--images/--no-images", help="Put every image into it.")] = True,
+    runs: RunsOption = api.RUNS,
+) -> Answer:
+    """Write a run as a folder of pages that opens without a server: report, card, disclosure, images, data."""
+    page = api.export(api.find_run(run, folder=runs), out=out, images=images, progress=True)
+    return Answer({"export": page}, lambda: output.console().print(f"Open: {page}", soft_wrap=True))
+
+
+def _page(page: Path, what: str, pdf: bool) -> Answer:
+    made = [page, *([page.with_suffix(".pdf")] if pdf else [])]
+    data = {what.lower().replace(" ", "_"): page, **({"pdf": made[1]} if pdf else {})}
+
+    def show() -> None:
+        for each in made:
+            output.console().print(f"{what}: {each}", soft_wrap=True)
+
+    return Answer(data, show)
 
 
 def show_measurements(run: api.Run, measurements: Any) -> None:
