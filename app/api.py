@@ -306,6 +306,28 @@ def compare(
     return paired(a, b, options)
 
 
+def comparison_page(
+    changes: pd.DataFrame, first: Run | str | Path, second: Run | str | Path, out: str | Path, *, pdf: bool = False
+) -> Path:
+    """Write what `compare` found as one page that needs nothing else.
+
+    Args:
+        changes: what `compare(first, second)` returned.
+        out: the HTML file. pdf: also as tagged PDF, under its name with the ending .pdf.
+
+    Example:
+        comparison_page(compare(run, fair), run, fair, "comparison.html")
+    """
+    from reports.comparison_page import write_page
+
+    page = write_page(changes, find_run(first), find_run(second), out)
+    if pdf:
+        from reports.pdf import write_pdf
+
+        write_pdf(page, page.with_suffix(".pdf"))
+    return page
+
+
 def report(run: Run | str | Path, *, out: str | Path | None = None, pdf: bool = False) -> Path:
     """Write the run's report: a self-contained HTML page with a CSV and a JSON file beside it.
 

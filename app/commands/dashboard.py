@@ -131,10 +131,10 @@ def _check_provider() -> None:
         # A provider may stand in a table of its own; the client's secret and address are then there.
         missing = [name for name in ("redirect_uri", "cookie_secret") if not told.get(name)]
         if missing:
-            raise AuditkitError(f"[auth] has no {missing[0]}", where=file, mend="see docs/dashboard.md, 'Logging in'")
+            raise AuditkitError(f"[auth] has no {missing[0]}", where=file, mend="see docs/dashboard_review.md, 'Logging in'")
         return
     raise AuditkitError(
-        "no identity provider is set up", where=Path.cwd() / SECRETS, mend="see docs/dashboard.md, 'Logging in'"
+        "no identity provider is set up", where=Path.cwd() / SECRETS, mend="see docs/dashboard_review.md, 'Logging in'"
     )
 
 

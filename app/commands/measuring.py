@@ -9,6 +9,7 @@ import typer
 
 from app import api, output
 from app.commands.base import Answer, DeviceOption, EncoderOption, RunArgument, RunsOption, verb
+from auditkit.errors import SpecError
 from auditkit.files import write_atomic
 
 ByOption = Annotated[str | None, typer.Option(help="The axis to group by; the spec's own by default.")]
@@ -131,15 +132,21 @@ def compare(
     seed: Annotated[int, typer.Option(help="Of every random draw.")] = 0,
     min_n: Annotated[int, typer.Option(min=1, help="Fewest images of a group for a verdict.")] = 20,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="A CSV file for the whole table.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write the comparison as a page to this file.")] = None,
+    pdf: PdfOption = False,
     runs: RunsOption = api.RUNS,
 ) -> Answer:
     """Hold two runs of the same prompts beside each other, image by image: what changed, and is it chance?"""
+    if pdf and html is None:
+        raise SpecError("a PDF is made of the page", where="--pdf", mend="name the page too: --html comparison.html")
     a, b = api.find_run(first, folder=runs), api.find_run(second, folder=runs)
     found = api.compare(
         a, b, by=by, encoder=encoder, attributes=attribute, replicates=replicates, seed=seed, min_n=min_n
     )
     if out is not None:
         write_atomic(out, found.to_csv(index=False).encode())
+    if html is not None:
+        api.comparison_page(found, a, b, html, pdf=pdf)
 
     def show() -> None:
         from app.tables import comparison_tables
@@ -151,8 +158,10 @@ def compare(
                 output.console().print(f"Note: {note}.", markup=False)
         if out is not None:
             output.console().print(f"Table: {out}", soft_wrap=True)
+        if html is not None:
+            output.console().print(f"Page: {html}", soft_wrap=True)
 
-    return Answer({"first": a.id, "second": b.id, "measurements": found}, show)
+    return Answer({"first": a.id, "second": b.id, "page": html, "measurements": found}, show)
 
 
 def report(
