@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 FIRST_PORT = 8501
 SECRETS = Path(".streamlit") / "secrets.toml"
+SET_UP = "see docs/dashboard_review.md, 'Logging in'"
 # The text colour lifts captions over WCAG's contrast of 4.5:1.
 FLAGS = {
     "browser.gatherUsageStats": "false",
@@ -131,11 +132,9 @@ def _check_provider() -> None:
         # A provider may stand in a table of its own; the client's secret and address are then there.
         missing = [name for name in ("redirect_uri", "cookie_secret") if not told.get(name)]
         if missing:
-            raise AuditkitError(f"[auth] has no {missing[0]}", where=file, mend="see docs/dashboard_review.md, 'Logging in'")
+            raise AuditkitError(f"[auth] has no {missing[0]}", where=file, mend=SET_UP)
         return
-    raise AuditkitError(
-        "no identity provider is set up", where=Path.cwd() / SECRETS, mend="see docs/dashboard_review.md, 'Logging in'"
-    )
+    raise AuditkitError("no identity provider is set up", where=Path.cwd() / SECRETS, mend=SET_UP)
 
 
 def _tls(certificate: Path | None, key: Path | None) -> list[str]:

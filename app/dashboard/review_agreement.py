@@ -8,9 +8,10 @@ import math
 import pandas as pd
 import streamlit as st
 
+import auditkit.annotations as labelling
 from app.dashboard import access, review_source, state, widgets
 from app.dashboard.review_source import Source
-from auditkit import annotations, decisions
+from auditkit import decisions
 from auditkit.errors import AuditkitError
 from auditkit.stats.agreement import Agreement
 from reports import words
@@ -45,8 +46,8 @@ def of_decisions(source: Source) -> None:
 def of_labels(loaded: state.Loaded) -> None:
     """Agreement on labels: of each attribute that was sampled."""
     try:
-        names = list(dict.fromkeys(one.attribute for one in annotations.samples(loaded.run)))
-        made = [(name, annotations.agreement(loaded.run, name), annotations.adjudicate(loaded.run, name).note)
+        names = list(dict.fromkeys(one.attribute for one in labelling.samples(loaded.run)))
+        made = [(name, labelling.agreement(loaded.run, name), labelling.adjudicate(loaded.run, name).note)
                 for name in names]  # fmt: skip
     except AuditkitError as error:
         widgets.problem(error)

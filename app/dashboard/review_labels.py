@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import streamlit as st
 
+import auditkit.annotations as labelling
 from app.dashboard import access, review_source, state, widgets
-from auditkit import annotations
 from auditkit.annotations.records import NOBODY, UNKNOWN, Sample, check_rater
 from auditkit.clip.attributes import attribute, attributes
 from auditkit.errors import AuditkitError
@@ -21,7 +21,7 @@ def labels() -> None:
     """Draw the mode."""
     loaded = widgets.choose_run()
     try:
-        drawn = annotations.samples(loaded.run)
+        drawn = labelling.samples(loaded.run)
     except AuditkitError as error:
         widgets.problem(error)
         return
@@ -58,10 +58,10 @@ def _label(loaded: state.Loaded, sample: Sample, who: str, keys: bool) -> None:
     said = st.session_state.pop(_SAID, None)
     if isinstance(said, AuditkitError):
         widgets.problem(said)
-    given = {one.id for one in annotations.ratings(loaded.run, sample.attribute) if one.rater == who}
+    given = {one.id for one in labelling.ratings(loaded.run, sample.attribute) if one.rater == who}
     held = st.session_state.get(_HELD)
     mine = held if held is not None and held[:3] == (str(loaded.run.path), sample.sample, who) else None
-    left = [id for id in annotations.order(sample, who) if id not in given and (mine is None or id != mine[3])]
+    left = [id for id in labelling.order(sample, who) if id not in given and (mine is None or id != mine[3])]
     done, of = len(sample.ids) - len(left), len(sample.ids)
     st.progress(done / of, text=f"{done:,} of {words.plural(of, 'image')} labelled by you")
     if mine is not None:
@@ -106,7 +106,7 @@ def _last(loaded: state.Loaded, held: tuple[str, ...], keys: bool, *, done: bool
             "Take it back", key="take back", icon=":material/undo:", shortcut="Z" if keys else None, on_click=_forget
         )
         st.button(
-            "Save it", key="save", icon=":material/save:", type="primary" if done else "secondary", on_click=_save,
+            "Save it", key="save", icon=":material/save:", type="primary" if done else "secondary", on_click=_save_now,
             args=(loaded,), shortcut="S" if keys else None,
         )  # fmt: skip
 
@@ -116,13 +116,17 @@ def _take(loaded: state.Loaded, held: tuple[str, ...]) -> None:
         st.session_state[_HELD] = held
 
 
+def _save_now(loaded: state.Loaded) -> None:
+    _save(loaded)
+
+
 def _save(loaded: state.Loaded) -> bool:
     """Write the label that is held; kept where it cannot be."""
     held = st.session_state.get(_HELD)
     if held is None or held[0] != str(loaded.run.path):
         return True
     try:
-        annotations.annotate(loaded.run, held[1], {held[3]: held[4]}, rater=held[2])
+        labelling.annotate(loaded.run, held[1], {held[3]: held[4]}, rater=held[2])
     except AuditkitError as error:
         st.session_state[_SAID] = error
         return False
@@ -145,7 +149,7 @@ def _draw(loaded: state.Loaded, *, first: bool) -> None:
         )  # fmt: skip
         if st.form_submit_button("Draw"):
             try:
-                made = annotations.draw(loaded.run, name, n=int(n), stratify=by)
+                made = labelling.draw(loaded.run, name, n=int(n), stratify=by)
             except AuditkitError as error:
                 widgets.problem(error)
             else:

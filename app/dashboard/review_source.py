@@ -96,7 +96,7 @@ def _of_scan() -> Source | None:
     folder = access.settings().scanned
 
     def facts(id: str) -> dict[str, str]:
-        row = table.loc[id]
+        row = {str(name): str(value) for name, value in table.loc[id].items()}
         hashed = f"{row['hash']}, bank {row['hash_bank']}" if row["hash"] == "match" else row["hash"] or "not compared"
         # Each answer stands for itself; together they would seem to be more than they are.
         return {
