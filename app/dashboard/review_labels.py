@@ -141,7 +141,7 @@ def _forget() -> None:
 def _draw(loaded: state.Loaded, *, first: bool) -> None:
     with st.expander("Draw a random sample", expanded=first), st.form("draw", border=False):
         name = st.selectbox("What is to be labelled", attributes(), format_func=words.name)
-        whole = int(loaded.images["id"].nunique())
+        whole = int(loaded.run.images()["id"].nunique())
         n = st.number_input("Images", 1, whole, min(200, whole))
         by = st.selectbox(
             "Strata", [None, *loaded.run.axes],

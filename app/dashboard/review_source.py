@@ -13,6 +13,7 @@ from auditkit.decisions import DECISIONS
 from auditkit.errors import AuditkitError
 from auditkit.files import sha256
 from auditkit.provenance.sentences import NAMES
+from auditkit.runs import Run
 from reports import words
 
 SOURCES = {"run": "Images of a run", "scan": "Files of a scan"}
@@ -54,12 +55,12 @@ def choose() -> Source | None:
 
 
 def _of_run(loaded: state.Loaded) -> Source:
-    images = loaded.images.drop_duplicates("id").set_index("id")
     run, marks = loaded.run, loaded.watermarks
+    names, prompts = _named(run, state.stamp(run.path))
     generator = str(run.record["generator"].get("name", "a generator"))
 
     def facts(id: str) -> dict[str, str]:
-        told = {"Prompt": str(images["prompt"][id])}
+        told = {"Prompt": prompts[id]}
         if marks is not None:
             found = marks[(marks["id"] == id) & (marks["verdict"] == "present")]
             told["Watermark"] = ", ".join(sorted(set(found["scheme"]))) or NOT_FOUND
@@ -73,10 +74,19 @@ def _of_run(loaded: state.Loaded) -> Source:
         except OSError:
             return None
 
-    numbers = images["prompt_id"].astype(str) + "." + images["replicate"].astype(str)
-    names = {str(id): f"image {number}" for id, number in numbers.items()}
     mend = "The image's file is missing: auditkit verify-run says more."
-    return Source(loaded.name, run.path / DECISIONS, [str(id) for id in images.index], names, facts, picture, mend)
+    return Source(loaded.name, run.path / DECISIONS, list(names), names, facts, picture, mend)
+
+
+@st.cache_resource(max_entries=2, show_spinner="Reading the run")
+def _named(_run: Run, stamp: tuple[tuple[str, int], ...]) -> tuple[dict[str, str], dict[str, str]]:
+    """Name and prompt of each image, by id. Shared: never change them."""
+    images = _run.images().drop_duplicates("id")
+    columns = (images[name].tolist() for name in ("id", "prompt_id", "replicate", "prompt"))
+    names, prompts = {}, {}
+    for id, prompt, replicate, text in zip(*columns, strict=True):
+        names[id], prompts[id] = f"image {prompt}.{replicate}", text
+    return names, prompts
 
 
 def _of_scan() -> Source | None:
