@@ -117,6 +117,11 @@ def test_the_dashboard_does_not_listen_to_others_without_a_login(run, address):
     assert "without a login" in json.loads(done.stdout)["what"]
 
 
+def test_a_host_that_is_none_is_refused(run):
+    done = start("--runs", str(run.path.parent), "--host", "--server.enableCORS=false x")
+    assert "no name of a host" in json.loads(done.stdout)["what"]
+
+
 def test_a_login_that_nobody_could_pass_is_refused(run):
     done = start("--runs", str(run.path.parent), "--login", "password")
     assert "no user could log in" in json.loads(done.stdout)["what"]

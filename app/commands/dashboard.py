@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -33,6 +34,8 @@ FLAGS = {
     "browser.gatherUsageStats": "false",
     "client.showErrorDetails": "type",
     "client.toolbarMode": "minimal",
+    # Its greeting would ask another host for this machine's address.
+    "logger.hideWelcomeMessage": "true",
     "server.fileWatcherType": "none",
     "server.headless": "true",
     "theme.base": "light",
@@ -64,6 +67,7 @@ def dashboard(
     ] = None,
     certificate: Annotated[Path | None, typer.Option(help="PEM file of a TLS certificate, for https.")] = None,
     key: Annotated[Path | None, typer.Option(help="PEM file of the certificate's key.")] = None,
+    host: Annotated[str | None, typer.Option(help="The name that browsers ask for, such as audit.example.org.")] = None,
 ) -> Answer:
     """Open the dashboard on a folder of runs. Without a login it listens on this machine only."""
     started = _settings(login, export, scanned)
@@ -78,17 +82,17 @@ def dashboard(
     output.say(f"Dashboard: {url}  (Ctrl+C stops it)")
     if browser:
         threading.Thread(target=_open_when_up, args=(address, port, url), daemon=True).start()
-    code = _serve(command(runs, address=address, port=port, settings=started, tls=tls))
+    code = _serve(command(runs, address=address, port=port, settings=started, extra=[*tls, *_named(host)]))
     return Answer({"url": url, "exit_code": code}, lambda: None, exit_code=code)
 
 
 def command(
-    runs: Path, *, address: str, port: int, settings: Settings | None = None, tls: Sequence[str] = ()
+    runs: Path, *, address: str, port: int, settings: Settings | None = None, extra: Sequence[str] = ()
 ) -> list[str]:
     """The Streamlit command line; flags, so that it is the same from any folder."""
     main = Path(__file__).parent.parent / "dashboard" / "main.py"
     flags = [f"--{name}={value}" for name, value in FLAGS.items()]
-    place = [f"--server.address={address}", f"--server.port={port}", *tls]
+    place = [f"--server.address={address}", f"--server.port={port}", *extra]
     own = [] if settings is None else settings.arguments()
     return [sys.executable, "-m", "streamlit", "run", str(main), *flags, *place, "--", str(runs.resolve()), *own]
 
@@ -144,6 +148,15 @@ def _tls(certificate: Path | None, key: Path | None) -> list[str]:
         if path is None or not path.is_file():
             raise AuditkitError("TLS needs a certificate and its key", where=path or name, mend="name a PEM file")
     return [f"--server.sslCertFile={certificate}", f"--server.sslKeyFile={key}"]
+
+
+def _named(host: str | None) -> list[str]:
+    """Streamlit takes messages only from pages of this machine's own addresses, and of this name."""
+    if host is None:
+        return []
+    if not re.fullmatch(r"[A-Za-z0-9.:-]+", host):
+        raise AuditkitError("that is no name of a host", where="--host", mend="write it as audit.example.org")
+    return [f"--browser.serverAddress={host}"]
 
 
 def _refuse_other_machines(address: str, login: str, *, tls: bool) -> None:
