@@ -13,6 +13,7 @@ from app.commands import (
     consenting,
     copies,
     dashboard,
+    dashboard_users,
     detecting,
     detector_attacks,
     detector_data,
@@ -62,9 +63,9 @@ def auditkit(
 
 
 THEMES = (
-    making, measuring, looking, dashboard, example, keeping, building, benching, planning, watermarking, signing,
-    inspecting, detecting, detector_data, detector_evaluation, detector_attacks, forensics, copies,
-    perturbations, mitigating, trusting, banking, consenting, disclosing, transparency, serving,
+    making, measuring, looking, dashboard, dashboard_users, example, keeping, building, benching, planning,
+    watermarking, signing, inspecting, detecting, detector_data, detector_evaluation, detector_attacks, forensics,
+    copies, perturbations, mitigating, trusting, banking, consenting, disclosing, transparency, serving,
 )  # fmt: skip
 for theme in THEMES:
     theme.register(app)

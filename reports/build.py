@@ -11,7 +11,7 @@ from auditkit.files import write_atomic
 from auditkit.images import open_image
 from auditkit.runs import Run, open_run
 from auditkit.schemas import SCHEMA_VERSION
-from reports import charts, contact, prose, render, tables, words
+from reports import charts, contact, prose, render, report_schema, tables, words
 from reports.chapters import Chapter, Figure, Pictures, chapters
 from reports.origin import origin
 from reports.tables import WHOLE, View
@@ -21,7 +21,8 @@ WIDE, NARROW = 860, 343
 
 
 def build(run: Run | str | Path, out: str | Path | None = None) -> Path:
-    """Write the run's report: one HTML page that needs nothing else, `measurements.csv`, `measurements.json`.
+    """Write the run's report: one HTML page that needs nothing else, `measurements.csv`, and `measurements.json`
+    with its schema.
 
     Args:
         out: a folder, or the page's own name ending in .html; by default `report/` in the run. Beside a page
@@ -41,7 +42,7 @@ def build(run: Run | str | Path, out: str | Path | None = None) -> Path:
     prefix = "" if html.name == "index.html" else f"{html.stem}."
     document = {
         "schema_version": SCHEMA_VERSION,
-        "kind": "auditkit.report",
+        "kind": report_schema.KIND,
         "run_id": run.id,
         "summary": [sentence for part in context["summary"] for sentence in part],
         "provenance": run.record,
@@ -50,6 +51,7 @@ def build(run: Run | str | Path, out: str | Path | None = None) -> Path:
     files = {
         html.with_name(f"{prefix}measurements.csv"): measurements.to_csv(index=False),
         html.with_name(f"{prefix}measurements.json"): render.to_json(document),
+        html.with_name(f"{prefix}measurements.schema.json"): render.to_json(report_schema.schema()),
         html: render.page("report.html", context),
     }
     for path, text in files.items():

@@ -43,6 +43,22 @@ def part(table: pd.DataFrame, measure: str, group: str) -> pd.Series:
     return rows.iloc[0]
 
 
+def test_the_page_tells_what_changed_with_both_shares_and_says_what_it_cannot(before, after, tmp_path):
+    changes = api.compare(before, after, **calibrated())
+    html = api.comparison_page(changes, before, after, tmp_path / "comparison.html").read_text()
+    assert "Perceived gender: what changed" in html
+    assert f"<dd>{before.id}</dd>" in html
+    assert "perceived presentation in pictures of people who do not exist" in html
+    for group in changes.loc[changes["status"] == "uncalibrated", "group"].unique():
+        assert group in html
+    assert html.count('scope="row"') == changes["group"].nunique()
+
+
+def test_a_pdf_without_a_page_is_refused(before, after):
+    done = CliRunner().invoke(app, ["compare", str(before.path), str(after.path), "--pdf", "--json"])
+    assert "--html" in json.loads(done.stdout)["mend"]
+
+
 def test_a_run_does_not_differ_from_itself(before):
     table = api.compare(before, before, **calibrated())
     changes = table[table["measure"] == "comparison.difference"]

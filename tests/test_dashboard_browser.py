@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import synthetic_run
@@ -18,7 +20,10 @@ from provenance_helpers import root_pem, signed
 from signed_run_helpers import change_pixels, scan_row, sign, trusted, write_scan
 from watermark_table_helpers import detections, make_bench, mark
 
+from app.dashboard import users
+from app.dashboard.views import VIEWS
 from app.doctor import chromium
+from auditkit import decisions
 from auditkit.runs import Run
 
 pytestmark = [
@@ -52,13 +57,19 @@ def run(tmp_path_factory) -> Run:
 
 @pytest.fixture(scope="module")
 def address(run: Run) -> Iterator[str]:
+    with serving(run.path.parent, run.path.parent.parent / "home") as url:
+        yield url
+
+
+@contextlib.contextmanager
+def serving(runs: Path, home: Path, *options: str) -> Iterator[str]:
+    """A dashboard's address while it runs."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "app", "dashboard", "--no-browser", "--port", str(port)]
-    home = run.path.parent.parent / "home"
     environment = os.environ | {"AUDITKIT_HOME": str(home), "AUDITKIT_KEYS": str(home / "keys.json")}
-    command += ["--runs", str(run.path.parent)]
+    command += ["--runs", str(runs), *options]
     server = subprocess.Popen(command, stderr=subprocess.DEVNULL, env=environment)
     try:
         url = f"http://127.0.0.1:{port}"
@@ -92,10 +103,7 @@ def open_view(page, url: str) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    [
-        "", "bias", "measures", "compare", "mitigation", "provenance", "watermarks", "detectors", "generators",
-        "gallery", "image",
-    ],  # fmt: skip
+    ["", *(view.path for view in VIEWS[1:])],
 )
 def test_every_view_opens_cleanly_and_is_accessible(page, address, run, path):
     open_view(page, f"{address}/{path}?run={run.path.name}")
@@ -128,6 +136,51 @@ def test_every_part_of_the_detectors_opens_cleanly_and_is_accessible(page, addre
     open_view(page, f"{address}/detectors?part={part.replace(' ', '+')}")
     page.get_by_text(text).first.wait_for()
     assert_clean(page)
+
+
+@pytest.mark.parametrize(("part", "text"), [("Label", "Draw a random sample"), ("Agreement", "Nobody has decided")])
+def test_every_part_of_the_review_opens_cleanly_and_is_accessible(page, address, run, part, text):
+    open_view(page, f"{address}/review?part={part}&run={run.path.name}")
+    page.get_by_text(text).first.wait_for()
+    assert_clean(page)
+
+
+def test_a_moderator_decides_by_keyboard_and_the_address_names_the_image(page, address, run):
+    open_view(page, f"{address}/review?run={run.path.name}")
+    page.get_by_label("Your pseudonym", exact=True).fill("ana")
+    page.keyboard.press("Enter")
+    page.get_by_alt_text("image 0.0, blurred and grey").wait_for()
+    page.locator("h1").click()
+    page.keyboard.press("s")
+    page.get_by_alt_text("image 0.0, as it is").wait_for()
+    assert_clean(page)
+    page.keyboard.press("a")
+    page.get_by_alt_text("image 0.1, blurred and grey").wait_for()
+    page.get_by_text("1 of 60 images decided by you").wait_for()
+    assert run.images()["id"].iloc[1] in page.url
+    page.get_by_label("Note").fill("a d")  # keys that are typed decide nothing
+    page.keyboard.press("Enter")
+    page.locator("h1").click()
+    page.keyboard.press("u")
+    page.get_by_text("0 of 60 images decided by you").wait_for()
+    verdicts = [one.verdict for one in decisions.read(run.path / "decisions.jsonl")]
+    assert verdicts == ["allow", None]
+
+
+def test_with_a_login_no_address_shows_anything_before_it_and_the_address_stays(page, run, monkeypatch):
+    home = run.path.parent.parent / "guarded"
+    monkeypatch.setenv("AUDITKIT_HOME", str(home))
+    users.add("ana", "viewer", password="four plain words here")
+    with serving(run.path.parent, home, "--login", "password") as url:
+        page.goto(f"{url}/gallery?run={run.path.name}&axis_occupation=nurse")
+        page.get_by_role("textbox", name="Password").wait_for(timeout=30_000)
+        assert page.get_by_text("nurse").count() == 0
+        page.get_by_role("textbox", name="Name").fill("ana")
+        page.get_by_role("textbox", name="Password").fill("four plain words here")
+        page.keyboard.press("Enter")
+        page.get_by_text("12 images").wait_for()
+        page.get_by_role("link", name="Review").click()
+        page.get_by_text("This view is for the role reviewer").wait_for()
 
 
 def test_an_upload_gets_its_card_and_stays_blurred_until_it_is_asked_for(page, address):

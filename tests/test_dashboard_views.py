@@ -287,6 +287,15 @@ def test_a_prompt_is_shown_as_text_and_not_as_markup(show, tmp_path):
     assert plain("[a](http://x) <b> $x$") == r"\[a\](http\://x) \<b> \$x\$"
 
 
+def test_policy_tells_a_run_in_sentences_and_gives_card_and_disclosure_away(show, run):
+    test = show("policy", run.path.parent)
+    assert f"{synthetic_run.INSUFFICIENT}. Nothing is claimed about it" in words(test)
+    assert "perceived presentation in pictures of people who do not exist" in words(test)
+    labels = [one.proto.label for one in test.get("download_button")]
+    assert labels == ["This page (HTML)", "This page (Markdown)", "Disclosure pack (HTML)", "Disclosure pack (JSON)"]
+    assert "auditkit card" in test.code[0].value
+
+
 def test_generators_shows_the_card_that_the_address_names(show, run):
     test = show("generators", run.path.parent, generator="personas-dit")
     assert not test.exception

@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pandas as pd
 import pytest
 import report_helpers as made
@@ -154,6 +155,7 @@ def test_the_json_says_its_version_where_it_comes_from_and_no_nan(run: Run, buil
     assert data["schema_version"] == SCHEMA_VERSION
     assert data["provenance"]["run_id"] == run.id
     assert len(data["measurements"]) == len(run.measurements())  # type: ignore[arg-type]
+    jsonschema.validate(data, json.loads(built.with_name("measurements.schema.json").read_text(encoding="utf-8")))
     silent = [row for row in data["measurements"] if row["status"] == "insufficient"]
     assert silent
     assert all(row["estimate"] is None for row in silent)
@@ -165,7 +167,7 @@ def test_the_same_run_gives_the_same_page(tmp_path: Path) -> None:
     first = build(run).read_bytes()
     assert build(run).read_bytes() == first
     assert sorted(path.name for path in (run.path / "report").iterdir()) == [
-        "index.html", "measurements.csv", "measurements.json",
+        "index.html", "measurements.csv", "measurements.json", "measurements.schema.json",
     ]  # fmt: skip
 
 

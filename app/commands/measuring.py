@@ -9,6 +9,7 @@ import typer
 
 from app import api, output
 from app.commands.base import Answer, DeviceOption, EncoderOption, RunArgument, RunsOption, verb
+from auditkit.errors import SpecError
 from auditkit.files import write_atomic
 
 ByOption = Annotated[str | None, typer.Option(help="The axis to group by; the spec's own by default.")]
@@ -29,6 +30,10 @@ AttributeOption = Annotated[
     typer.Option("--attribute", "-a", help="Repeat for more; gender+skin_tone measures them jointly."),
 ]
 
+PdfOption = Annotated[
+    bool, typer.Option("--pdf", help="Also as tagged PDF (PDF/UA-1); needs: pip install 'auditkit[pdf]'.")
+]
+
 
 def register(app: typer.Typer) -> None:
     """Mount this theme's verbs."""
@@ -43,6 +48,10 @@ def register(app: typer.Typer) -> None:
         "compare", rich_help_panel=panel, epilog="Example: auditkit compare runs/before runs/after --by occupation"
     )(verb(compare))
     app.command("report", rich_help_panel=panel, epilog="Example: auditkit report latest --out audit/")(verb(report))
+    app.command("card", rich_help_panel=panel, epilog="Example: auditkit card latest --pdf")(verb(card))
+    app.command("export", rich_help_panel=panel, epilog="Example: auditkit export latest --out for-the-board")(
+        verb(export)
+    )
 
 
 def score(
@@ -123,15 +132,21 @@ def compare(
     seed: Annotated[int, typer.Option(help="Of every random draw.")] = 0,
     min_n: Annotated[int, typer.Option(min=1, help="Fewest images of a group for a verdict.")] = 20,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="A CSV file for the whole table.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write the comparison as a page to this file.")] = None,
+    pdf: PdfOption = False,
     runs: RunsOption = api.RUNS,
 ) -> Answer:
     """Hold two runs of the same prompts beside each other, image by image: what changed, and is it chance?"""
+    if pdf and html is None:
+        raise SpecError("a PDF is made of the page", where="--pdf", mend="name the page too: --html comparison.html")
     a, b = api.find_run(first, folder=runs), api.find_run(second, folder=runs)
     found = api.compare(
         a, b, by=by, encoder=encoder, attributes=attribute, replicates=replicates, seed=seed, min_n=min_n
     )
     if out is not None:
         write_atomic(out, found.to_csv(index=False).encode())
+    if html is not None:
+        api.comparison_page(found, a, b, html, pdf=pdf)
 
     def show() -> None:
         from app.tables import comparison_tables
@@ -143,18 +158,53 @@ def compare(
                 output.console().print(f"Note: {note}.", markup=False)
         if out is not None:
             output.console().print(f"Table: {out}", soft_wrap=True)
+        if html is not None:
+            output.console().print(f"Page: {html}", soft_wrap=True)
 
-    return Answer({"first": a.id, "second": b.id, "measurements": found}, show)
+    return Answer({"first": a.id, "second": b.id, "page": html, "measurements": found}, show)
 
 
 def report(
     run: RunArgument,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="A folder; the run's own report/ by default.")] = None,
+    pdf: PdfOption = False,
     runs: RunsOption = api.RUNS,
 ) -> Answer:
     """Write a self-contained HTML report of a run, with its measurements as CSV and JSON beside it."""
-    page = api.report(api.find_run(run, folder=runs), out=out)
-    return Answer({"report": page}, lambda: output.console().print(f"Report: {page}", soft_wrap=True))
+    page = api.report(api.find_run(run, folder=runs), out=out, pdf=pdf)
+    return _page(page, "Report", pdf)
+
+
+def card(
+    run: RunArgument,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="A folder; the run's own report/ by default.")] = None,
+    pdf: PdfOption = False,
+    runs: RunsOption = api.RUNS,
+) -> Answer:
+    """Write a run's model card: one page of plain sentences, as HTML and Markdown."""
+    return _page(api.card(api.find_run(run, folder=runs), out=out, pdf=pdf), "Model card", pdf)
+
+
+def export(
+    run: RunArgument,
+    out: Annotated[Path, typer.Option("--out", "-o", help="A new folder.")],
+    images: Annotated[bool, typer.Option("--images/--no-images", help="Put every image into it.")] = True,
+    runs: RunsOption = api.RUNS,
+) -> Answer:
+    """Write a run as a folder of pages that opens without a server: report, card, disclosure, images, data."""
+    page = api.export(api.find_run(run, folder=runs), out=out, images=images, progress=True)
+    return Answer({"export": page}, lambda: output.console().print(f"Open: {page}", soft_wrap=True))
+
+
+def _page(page: Path, what: str, pdf: bool) -> Answer:
+    made = [page, *([page.with_suffix(".pdf")] if pdf else [])]
+    data = {what.lower().replace(" ", "_"): page, **({"pdf": made[1]} if pdf else {})}
+
+    def show() -> None:
+        for each in made:
+            output.console().print(f"{what}: {each}", soft_wrap=True)
+
+    return Answer(data, show)
 
 
 def show_measurements(run: api.Run, measurements: Any) -> None:

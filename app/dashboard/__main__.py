@@ -5,6 +5,7 @@ Streamlit imports a script's modules when its first visitor comes. Done before i
 
 from __future__ import annotations
 
+import streamlit.net_util
 import streamlit.web.cli
 
 import app.dashboard.views.bias
@@ -13,4 +14,6 @@ import app.dashboard.views.home
 import app.dashboard.views.image  # noqa: F401
 
 if __name__ == "__main__":
+    # It would ask another host for this machine's address whenever a page of a foreign origin connects.
+    streamlit.net_util.get_external_ip = lambda: None
     streamlit.web.cli.main(prog_name="streamlit")

@@ -210,9 +210,9 @@ def _calibration(null: pd.DataFrame) -> str:
 
 def _origin(bench: Bench, name: str) -> None:
     st.subheader("Take it with you")
-    st.download_button(
+    widgets.download(
         "All results (CSV)", bench.results.to_csv(index=False), file_name=f"{bench.path.name}-results.csv",
-        mime="text/csv", on_click="ignore", key=f"csv {name}",
+        mime="text/csv", key=f"csv {name}",
     )  # fmt: skip
     page = bench.path / "index.html"
     if page.is_file():

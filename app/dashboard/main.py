@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app.dashboard import state, widgets
+from app.dashboard import access, state, widgets
 from app.dashboard.views import VIEWS
 from auditkit.errors import AuditkitError
 
@@ -26,6 +26,9 @@ state.set_pages(pages)
 # Flat: sectioned navigation has accessibility faults upstream.
 chosen = st.navigation(list(pages.values()))
 try:
+    access.gate()
+    if not access.exports():
+        st.html(widgets.NO_EXPORT)
     chosen.run()
 except AuditkitError as error:
     widgets.problem(error)

@@ -122,9 +122,8 @@ def a_scan() -> None:
         st.info("No file of this kind.")
     else:
         _rows(rows, name)
-    st.download_button(
+    widgets.download(
         "The chosen rows (CSV)", scans.csv(rows), file_name=f"{found[name].stem}.csv", mime="text/csv",
-        on_click="ignore", icon=":material/download:",
     )  # fmt: skip
     file = st.session_state.get("file")
     if not rows.empty and file in set(rows["file"]):

@@ -136,11 +136,9 @@ def _downloads(name: str, told: Disclosure) -> None:
     with tempfile.TemporaryDirectory() as folder:
         page = disclosure_page.write_page(told, folder)[0].read_text(encoding="utf-8")
     with st.container(horizontal=True):
-        st.download_button(
-            "The page (HTML)", page, file_name=f"{name}-disclosure.html", mime="text/html", on_click="ignore",
-            icon=":material/download:",
+        widgets.download(
+            "The page (HTML)", page, file_name=f"{name}-disclosure.html", mime="text/html",
         )  # fmt: skip
-        st.download_button(
+        widgets.download(
             "The data (JSON)", to_json(told.as_dict()), file_name=f"{name}-disclosure.json", mime="application/json",
-            on_click="ignore", icon=":material/download:",
         )  # fmt: skip

@@ -154,9 +154,9 @@ def draw(found: dict[str, Any], key: str) -> None:
     with right.container(border=True):
         _consent(found["consent"], found.get("label"))
     name = clean(found["file"], longest=80).rsplit("/", 1)[-1] or "file"
-    st.download_button(
+    widgets.download(
         "Evidence (JSON)", to_json(found), file_name=f"{name}.provenance.json", mime="application/json",
-        on_click="ignore", key=f"evidence {key}", icon=":material/download:",
+        key=f"evidence {key}",
     )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import streamlit as st
 
-from app.dashboard import state
+from app.dashboard import access, state
 from auditkit.errors import AuditkitError
 
 FRAMING = (
@@ -19,6 +19,10 @@ FRAMING = (
     "the number of images. Where there is too little to go on, the dashboard says *insufficient* and shows "
     "no number."
 )
+
+
+NO_EXPORT = "<style>[data-testid='stElementToolbar'] { display: none !important; }</style>"
+"""Takes the menu away with which a table downloads itself."""
 
 
 def choose_run(label: str = "Run") -> state.Loaded:
@@ -74,6 +78,14 @@ def commands(heading: str, *each: Sequence[str]) -> None:
     st.caption(heading)
     text = "\n".join(shlex.join(["auditkit", *arguments]) for arguments in each)
     st.code(text, language=None, wrap_lines=True)  # the colours of highlighted options are too pale to read
+
+
+def download(label: str, data: str | bytes, *, file_name: str, mime: str, key: str | None = None) -> None:
+    """A button that downloads something; nothing where exports are disabled."""
+    if access.exports():
+        st.download_button(
+            label, data, file_name=file_name, mime=mime, key=key, on_click="ignore", icon=":material/download:"
+        )
 
 
 def sentences(said: Sequence[str]) -> None:

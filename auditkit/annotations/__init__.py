@@ -7,7 +7,7 @@ Both are append-only and lie in the run, so that its seal holds them.
 """
 
 from auditkit.annotations.agreeing import Adjudication, RaterAgreement, adjudicate, adjudicated, agreement
-from auditkit.annotations.exporting import Export, export
+from auditkit.annotations.exporting import Export, draw, export, order
 from auditkit.annotations.importing import Imported, annotate, import_csv
 from auditkit.annotations.records import NOBODY, UNKNOWN, Annotation, Sample, ratings, samples
 
@@ -24,8 +24,10 @@ __all__ = [
     "adjudicated",
     "agreement",
     "annotate",
+    "draw",
     "export",
     "import_csv",
+    "order",
     "ratings",
     "samples",
 ]

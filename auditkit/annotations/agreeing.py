@@ -92,16 +92,7 @@ def agreement(
     categories = list(drawn[0].classes) + ([] if level == "ordinal" else [UNKNOWN, NOBODY])
     counted = [a for a in given if a.label in categories]
     found = krippendorff_alpha(_counts(counted, categories), level=level, replicates=replicates, seed=seed)
-    why = ""
-    if len({a.rater for a in given}) < 2:
-        why = "fewer than two raters"
-    elif found.n_units < min_n:
-        why = f"{found.n_units} images have two labels; {min_n} are needed"
-    elif not math.isfinite(found.alpha):
-        why = "all labels are of one class, so that there is nothing to agree about"
-    if why:
-        nan = math.nan
-        found = Agreement(nan, nan, nan, found.n_units, found.n_pairable, found.observed if not _few(why) else nan)
+    found, why = enough(found, len({a.rater for a in given}), min_n=min_n)
     left = len(given) - len(counted)
     note = why or (f"{left} labels 'unknown' or 'none' have no place in the order and are left out" if left else "")
     return RaterAgreement(
@@ -187,8 +178,26 @@ def _counts(given: Sequence[Annotation], categories: Sequence[str]) -> np.ndarra
     return table
 
 
-def _few(why: str) -> bool:
-    return not why.startswith("all labels")
+def enough(
+    found: Agreement, raters: int, *, min_n: int, who: str = "raters", labels: str = "labels"
+) -> tuple[Agreement, str]:
+    """An agreement that may be told, and why not where it is withheld: its numbers are NaN then.
+
+    Args:
+        raters: people who labelled anything.
+        min_n: fewest images with two labels.
+    """
+    few = ""
+    if raters < 2:
+        few = f"fewer than two {who}"
+    elif found.n_units < min_n:
+        held = "1 image has" if found.n_units == 1 else f"{found.n_units} images have"
+        few = f"{held} two {labels}; {min_n} are needed"
+    if not few and math.isfinite(found.alpha):
+        return found, ""
+    nan = math.nan
+    silent = Agreement(nan, nan, nan, found.n_units, found.n_pairable, nan if few else found.observed)
+    return silent, few or f"all {labels} are of one class, so that there is nothing to agree about"
 
 
 def _never_sampled(run: Run, attribute: str) -> TableError:

@@ -106,6 +106,30 @@ def export(
     return Export(sample, {rater: out / rater for rater in names})
 
 
+def draw(run: Run, attribute: str, *, n: int, seed: int = 0, stratify: str | None = None) -> Sample:
+    """Draw n images at random and record the sample, for raters who label them in the dashboard.
+
+    Arguments and errors as of `export`.
+    """
+    from auditkit.clip.attributes import attribute as find
+
+    about = find(attribute)
+    if n < 1:
+        raise TableError(f"{n} images cannot be drawn", where=run.path, mend="ask for 1 image or more")
+    _check_grown(run)
+    with writing(run.path / SAMPLES) as journal:
+        before = [s for s in checked_samples(run, journal.lines) if s.attribute == attribute]
+        sample = _draw(run, attribute, list(about.classes), n, [], seed, stratify, before)
+        journal.append([sample.model_dump(mode="json")])
+    return sample
+
+
+def order(sample: Sample, rater: str) -> list[str]:
+    """The sample's ids in the random order in which a rater of that name sees them; each rater's is their own."""
+    rng = np.random.default_rng([sample.seed, zlib.crc32(rater.encode()), zlib.crc32(sample.sample.encode())])
+    return [sample.ids[i] for i in rng.permutation(len(sample.ids))]
+
+
 def _check_grown(run: Run) -> None:
     plan = planned(run)
     if plan and plan.sequential:

@@ -49,7 +49,9 @@ class Cnn:
     name: ClassVar[str] = "cnn"
     version: ClassVar[int] = 1
     title: ClassVar[str] = "small CNN on windows of the pixels, never resized"
-    paper: ClassVar[str] = "Rajan et al. 2025, arXiv 2410.11835, and Chen et al. 2025 (DDA), arXiv 2505.14359: aligned pairs"
+    paper: ClassVar[str] = (
+        "Rajan et al. 2025, arXiv 2410.11835, and Chen et al. 2025 (DDA), arXiv 2505.14359: aligned pairs"
+    )
     min_side: ClassVar[int] = 32
 
     def __init__(

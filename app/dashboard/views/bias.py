@@ -160,7 +160,7 @@ def _raw(loaded: state.Loaded, view: tables.View) -> None:
         for label, frame in (("This attribute", rows), ("All measurements", loaded.measurements)):
             name = f"{loaded.name}-{view.attribute if frame is rows else 'measurements'}.csv"
             data = frame.to_csv(index=False)
-            st.download_button(f"{label} (CSV)", data, file_name=name, mime="text/csv", on_click="ignore")
+            widgets.download(f"{label} (CSV)", data, file_name=name, mime="text/csv")
     by = [] if view.by == tables.WHOLE else ["--by", view.by]
     options = ["--target", view.target, *by]
     for name in tables.attributes(loaded.measurements):

@@ -181,9 +181,9 @@ def _spans(table: pd.DataFrame, value: str, low: str, high: str) -> list[str]:
 
 
 def _take(two: Two, changes: pd.DataFrame) -> None:
-    st.download_button(
+    widgets.download(
         "All rows (CSV)", changes.to_csv(index=False), file_name=f"{two.first.name}-{two.second.name}-compared.csv",
-        mime="text/csv", on_click="ignore",
+        mime="text/csv",
     )  # fmt: skip
     widgets.commands(
         "The command that reproduces this view:",

@@ -49,12 +49,11 @@ def _rows(loaded: state.Loaded, measurements: pd.DataFrame, chapter: Chapter) ->
         return
     st.subheader("Take it with you")
     rows = measurements[measurements["measure"].str.partition(".")[0] == chapter.id]
-    st.download_button(
+    widgets.download(
         "All rows of this measure (CSV)",
         rows.to_csv(index=False),
         file_name=f"{loaded.name}-{chapter.id}.csv",
         mime="text/csv",
-        on_click="ignore",
     )
     widgets.commands(
         "The command that reproduces this view:", ["measure", str(loaded.run.path), "--measure", chapter.id]

@@ -73,9 +73,9 @@ def _evaluation(made: Evaluation, name: str) -> None:
             with st.expander("How to read it"):
                 widgets.sentences(one.notes)
     st.subheader("Take it with you")
-    st.download_button(
+    widgets.download(
         "All effects (CSV)", made.effects.to_csv(index=False), file_name="mitigation-effects.csv", mime="text/csv",
-        on_click="ignore", key=f"csv {name}",
+        key=f"csv {name}",
     )  # fmt: skip
     widgets.commands("The command that makes such an evaluation:", command(record))
 

@@ -88,9 +88,8 @@ def _run(loaded: state.Loaded) -> None:
     st.markdown("**How to read it**")
     widgets.sentences(told.notes)
     st.subheader("Take it with you")
-    st.download_button(
+    widgets.download(
         "All checks (CSV)", checks.to_csv(index=False), file_name=f"{loaded.name}-provenance.csv", mime="text/csv",
-        on_click="ignore", icon=":material/download:",
     )  # fmt: skip
     widgets.commands(
         "The commands that reproduce this view:", ["measure", str(run.path), "--measure", "provenance", "--by", by]

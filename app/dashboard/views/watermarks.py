@@ -141,9 +141,8 @@ def _grid(loaded: state.Loaded, rows: pd.DataFrame) -> None:
 
 def _take(loaded: state.Loaded, found: pd.DataFrame, by: str) -> None:
     st.subheader("Take it with you")
-    st.download_button(
+    widgets.download(
         "All verdicts (CSV)", found.to_csv(index=False), file_name=f"{loaded.name}-watermarks.csv", mime="text/csv",
-        on_click="ignore",
     )  # fmt: skip
     run, rates = str(loaded.run.path), found["fpr"].drop_duplicates()
     options = [part for scheme in found["scheme"].drop_duplicates() for part in ("--scheme", scheme)]
