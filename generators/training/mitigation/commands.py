@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -37,7 +38,7 @@ def mitigation_head(
     levels: Annotated[int, typer.Option(min=1, help="Noise levels at which each image is seen.")] = 6,
     hidden: Annotated[int, typer.Option(min=2, max=4096, help="Width of the head.")] = 32,
     out: Out = Path("training/mitigation-head"),
-    steps: Steps = 2000,
+    steps: Steps = 600,
     batch: Batch = 256,
     lr: Rate = 3e-3,
     seed: Seed = 0,
@@ -50,7 +51,7 @@ def mitigation_head(
     """
     from generators.training.mitigation import head as trainer
 
-    schedule = _schedule(steps, None, batch, lr, seed, False, ema=0.99, pause=pause)
+    schedule = _schedule(steps, None, batch, lr, seed, False, ema=0.99, weight_decay=1.0, pause=pause)
     with Bar("mitigation-head") as bar:
         on = training_device(device)
         opened, model = _opened(run, generator, on)
@@ -71,9 +72,9 @@ def slider(
     eta: Annotated[float, typer.Option(help="How far along the group's direction an adapter of scale 1 goes.")] = 1.0,
     layers: Annotated[str, typer.Option(help="cross: the attention that reads the text; all: all attention.")] = "cross",
     out: Out = Path("training/slider"),
-    steps: Steps = 500,
+    steps: Steps = 300,
     batch: Batch = 8,
-    lr: Rate = 2e-3,
+    lr: Rate = 4e-3,
     seed: Seed = 0,
     bf16: Bf16 = None,
     pause: Pause = None,
@@ -86,6 +87,7 @@ def slider(
     from generators.training.mitigation import slider as trainer
 
     schedule = _schedule(steps, None, batch, lr, seed, bf16, ema=0.98, weight_decay=0.0, pause=pause)
+    schedule = replace(schedule, warmup=min(schedule.warmup, 1 + steps // 20))
     with Bar("slider") as bar:
         on = training_device(device)
         opened, model = _opened(run, generator, on)
@@ -94,6 +96,39 @@ def slider(
             progress=bar,
         )  # fmt: skip
     done(folder, out)
+
+
+@app.command("image-references")
+def image_references(
+    images: Annotated[
+        Path | None, typer.Argument(help="A folder with a folder of images for each class: female/, male/.")
+    ] = None,
+    corpus: Annotated[Path | None, typer.Option(help="Take the persona corpus's training drawings instead.")] = None,
+    attribute: Annotated[str, typer.Option("--attribute", "-a", help="gender or skin_tone.")] = "gender",
+    encoder: Annotated[str, typer.Option(help="The encoder to steer by; judge by another.")] = "personas-clip",
+    out: Annotated[Path, typer.Option(help="Folder to write the references into.")] = Path("training/image-references"),
+    device: Device = "auto",
+) -> None:
+    """Make the references that `image-guidance` steers toward: the mean embedding of each class's images.
+
+    Example: auditkit train image-references pictures/ --attribute gender
+    """
+    from auditkit.clip.encoders import load_encoder
+    from generators import corpus as corpora
+    from generators.training.mitigation import references as maker
+
+    if (images is None) == (corpus is None):
+        raise GeneratorError(
+            "references are images of a folder, or drawings of the corpus", where="auditkit train image-references",
+            mend="Name a folder, or pass --corpus: one of them.",
+        )  # fmt: skip
+    found: Any = maker.in_folder(images, attribute) if images else maker.in_corpus(corpora.read(corpus), attribute)
+    with Bar("image-references") as bar:
+        looking = load_encoder(encoder, device=device)
+        made = maker.make(
+            found, attribute, looking, out, progress=lambda done, total: bar(done / total, done, "images")
+        )
+    typer.echo(f"Written: {made}")
 
 
 def _opened(run: Path, generator: str | None, device: str) -> tuple[Run, LatentGenerator]:

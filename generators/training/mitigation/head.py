@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 HELD_OUT = 5
 """Each fifth image is kept for testing."""
+DROPPED = 0.5
+"""Share of features that are hidden from the head in training: a run has fewer images than features."""
 TOGETHER = 16
 """Images that go through the network at a time, at one time."""
 
@@ -64,7 +66,7 @@ def train(
     seen, level = _middles(run, generator, examples, levels, schedule.seed, device, progress)
     labels = {name: torch.from_numpy(np.tile(each, levels)) for name, each in examples.labels.items()}
     left_out = torch.arange(len(examples.ids)).repeat(levels) % HELD_OUT == 0
-    rows = torch.flatnonzero(~left_out) if hasattr(torch, "flatnonzero") else torch.nonzero(~left_out)[:, 0]
+    rows = torch.nonzero(~left_out)[:, 0]
     mean, std = seen[rows].mean(0), seen[rows].std(0).clamp(min=1e-3)
     standard = (seen - mean) / std
     head: Any = torch.nn.ParameterDict(
@@ -77,7 +79,10 @@ def train(
     def step(index: int) -> dict[str, torch.Tensor]:
         draw = torch.Generator().manual_seed(schedule.seed * 1_000_003 + index)
         chosen = rows[torch.randint(len(rows), (schedule.batch,), generator=draw)]
-        given = logits(head, standard[chosen], level[chosen])
+        with torch.random.fork_rng(devices=[]):  # dropped by the index alone, so that a resumed run sees the same
+            torch.manual_seed(schedule.seed * 1_000_003 + index)
+            shown = torch.nn.functional.dropout(standard[chosen], DROPPED)
+        given = logits(head, shown, level[chosen])
         losses = {
             name: torch.nn.functional.cross_entropy(
                 given[name], labels[name][chosen], weight=weights[name], ignore_index=-1
