@@ -29,7 +29,7 @@ def quota(shares: Mapping[str, float], index: int, key: str) -> str:
         names = list(left)
         half = names[: len(names) // 2]
         part = math.fsum(left[name] for name in half) / math.fsum(left.values())
-        start = _unit(f"{key}|quota|{path}")
+        start = unit(f"{key}|quota|{path}")
         before, after = (math.floor(n * part + start) for n in (index, index + 1))
         into = after > before
         index = before if into else index - before
@@ -41,7 +41,7 @@ def quota(shares: Mapping[str, float], index: int, key: str) -> str:
 def draw(shares: Mapping[str, float], key: str) -> str:
     """A group drawn with the shares as its probabilities; the same for the same `key`."""
     left = {name: share for name, share in shares.items() if share > 0}
-    point = _unit(f"{key}|draw") * math.fsum(left.values())
+    point = unit(f"{key}|draw") * math.fsum(left.values())
     for name, share in left.items():
         point -= share
         if point < 0:
@@ -49,6 +49,6 @@ def draw(shares: Mapping[str, float], key: str) -> str:
     return next(reversed(left))
 
 
-def _unit(text: str) -> float:
-    """A number in [0, 1) that follows from the text."""
+def unit(text: str) -> float:
+    """A number in [0, 1) that follows from the text, as good as random."""
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big") / 2**48

@@ -119,8 +119,9 @@ class Mitigation:
     reference: ClassVar[str]
     """The paper that it follows."""
     draws: ClassVar[bool] = True
-    """Whether it moves each image toward its own drawn group. A method that does not can have no other target than
-    the uniform one."""
+    """Whether it moves each image toward its own drawn group."""
+    even_only: ClassVar[bool] = False
+    """Whether it takes no other target than the uniform one."""
     Settings: ClassVar[type[Options]] = Options
     """The kind of its settings."""
 

@@ -27,6 +27,7 @@ class EmbeddingProjection(Mitigation):
     title = "What tells the groups apart is projected out of the text embedding"
     reference = "Chuang et al. 2023 (arXiv 2302.00070)"
     draws = False
+    even_only = True
 
     class Settings(Options):
         """Settings."""

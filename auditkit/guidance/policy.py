@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from auditkit.guidance.assignment import draw, quota
+from auditkit.guidance.assignment import draw, quota, unit
 from auditkit.guidance.base import Aim
 from auditkit.guidance.words import Words, shipped
 from auditkit.prompts import Prompt, expand
@@ -27,7 +27,7 @@ class Policy:
         attribute: `gender`, or joint `gender+skin_tone`.
         shares: group of prompts (a value of the axis `by`, or `all`) to category (`female+dark`) to share; each sums
             to 1.
-        by: the axis whose values have shares of their own; None where there are none.
+        by: the axis whose values may have shares of their own, and each have their own quota; None for none.
         assign: `quota` (exact, as far as the numbers allow) or `draw` (each image for itself).
         person: the axis whose values name whom a prompt shows.
         words: how groups are said, what states them, and the contexts in which nothing is done.
@@ -68,15 +68,17 @@ class Policy:
     def aims(self, spec: RunSpec) -> Callable[[Prompt, int, int], Aim]:
         """(prompt, replicate, seed of the image) to what is to be done with the image, for the prompts of `spec`.
 
-        By quota, the images of all prompts of a group are counted as one sequence: prompt by prompt, replicates in
-        order.
+        By quota, the images of all prompts with one value of `by` are counted as one sequence: prompt by prompt,
+        replicates in order. The prompts' order is a shuffled one, lest a group go with a template or another axis.
         """
-        opened = {prompt.prompt_id: self._open(prompt) for prompt in expand(spec)}
+        prompts = expand(spec)
+        opened = {prompt.prompt_id: self._open(prompt) for prompt in prompts}
         ranks: dict[int, int] = {}
         counts: dict[str, int] = {}
-        for id, (_, _, key) in opened.items():
-            ranks[id] = counts.get(key, 0)
-            counts[key] = ranks[id] + 1
+        for prompt in sorted(prompts, key=lambda prompt: unit(f"{spec.seed}|{prompt.text}|order")):
+            key = opened[prompt.prompt_id][2]
+            ranks[prompt.prompt_id] = counts.get(key, 0)
+            counts[key] = ranks[prompt.prompt_id] + 1
 
         def aim(prompt: Prompt, replicate: int, seed: int) -> Aim:
             made, shares, key = opened[prompt.prompt_id]
@@ -107,10 +109,10 @@ class Policy:
         group = prompt.axes.get(self.by or "", ALL)
         shares = self.shares.get(group, self.shares.get(ALL))
         why = ""
-        if len(said) == len(self.attributes):
-            why = f"the prompt states {' and '.join(said)}"
-        elif context := words.context(text):
+        if context := words.context(text):
             why = f"the prompt is in a context that is left alone: '{context}'"
+        elif len(said) == len(self.attributes):
+            why = f"the prompt states {' and '.join(said)}"
         elif not subject:
             why = "the prompt names nobody"
         elif shares is None:
@@ -119,7 +121,7 @@ class Policy:
         if why or shares is None:
             return aim, {}, ""
         left = self._left(shares, said)
-        return aim, left, f"{group if group in self.shares else ALL}|{sorted(said.items())}|{sorted(left)}"
+        return aim, left, f"{group}|{sorted(said.items())}|{sorted(left)}"
 
     def _left(self, shares: Mapping[str, float], said: Mapping[str, str]) -> dict[str, float]:
         """The shares of the attributes that are open, given those that are stated."""

@@ -73,8 +73,8 @@ def steer(request: Request, spec: RunSpec, model: Model, *, planted: Planted = l
     if request.target is None:
         raise SpecError("nothing says what the mitigation is to aim at", where=request.name, mend=f"write {EXAMPLE}")
     policy = read_policy(request.target, spec, assign=request.options.get("assign"), planted=planted)
-    if not method.draws and not policy.uniform:
-        drawing = [name for name in registry.names("mitigations") if registry.load("mitigations", name).draws]
+    if method.even_only and not policy.uniform:
+        drawing = [name for name in registry.names("mitigations") if not registry.load("mitigations", name).even_only]
         raise SpecError(
             f"'{request.name}' cannot aim at other shares than even ones", where=f"target={policy.name}",
             mend=f"use {policy.attribute}=uniform, or one of: {', '.join(drawing)}",

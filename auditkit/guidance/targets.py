@@ -96,7 +96,7 @@ def _policy(
     classes = ["+".join(each) for each in itertools.product(*(words.classes(part) for part in parts))]
     groups = spec.axes[by] if by else []
     shares = _shares(attribute, what, groups, by, classes, where, planted)
-    return Policy(attribute, shares, by if set(shares) - {ALL} else None, assign, person, words, name)
+    return Policy(attribute, shares, by, assign, person, words, name)
 
 
 def _shares(

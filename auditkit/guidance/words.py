@@ -121,10 +121,10 @@ class Words:
 @cache
 def shipped() -> Words:
     """The words of words.toml."""
-    return laid_over({}, ())
+    return laid_over({}, [])
 
 
-def laid_over(table: Mapping[str, Any], contexts: Iterable[str], *, where: str | Path = "words") -> Words:
+def laid_over(table: Mapping[str, Any], contexts: Any, *, where: str | Path = "words") -> Words:
     """The shipped words with a user's: classes and lists of the same name are replaced, contexts added.
 
     Raises:
@@ -139,7 +139,7 @@ def laid_over(table: Mapping[str, Any], contexts: Iterable[str], *, where: str |
         if name != "people":
             own[name] = _merged(own.get(name, {"classes": {}}), entry, f"{where}: words.{name}")
     nouns = dict.fromkeys([*attribute("occupation").classes, *people])
-    return Words(own, tuple(people), tuple(nouns), (*ours, *_strings(list(contexts), "contexts", where)))
+    return Words(own, tuple(people), tuple(nouns), (*ours, *_strings(contexts, "contexts", where)))
 
 
 def finds(text: str, phrases: Iterable[str]) -> str | None:
