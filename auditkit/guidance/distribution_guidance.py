@@ -6,30 +6,36 @@ import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
 from auditkit.guidance.base import Aim, Batch, Mitigation, Model, Options, Text
+from auditkit.guidance.clean import answer_for
 from auditkit.guidance.parts import Part, parts_of
 from auditkit.guidance.policy import Policy
 
 if TYPE_CHECKING:
     import torch
 
+    from auditkit.guidance.loop import Step
+
 SMOOTH = 0.02
 """Mixed into a batch's target, in which groups may have no image: KL to a share of 0 is infinite."""
 
 
 class DistributionGuidance(Mitigation):
-    """h <- h - gamma grad_h KL(mean over the images of p(. | h) || target), in the middle of the UNet, at each step.
+    """x0 <- x0 - s d, with d along the gradient of KL(mean over the images of p(. | h(x_t)) || target), at each step.
 
-    p is a small head's answer (`auditkit train mitigation-head`). The target is that of the groups drawn for the images
+    h is what the middle of the UNet makes of the latents, p a small head's answer (`auditkit train mitigation-head`). The target is that of the groups drawn for the images
     of a batch which show the same subject; which of them shows whom is left to the model, so an image's own drawn group
     is only how it counts. A subject with one image in the batch is moved to its drawn group. As images of a subject
     are moved together, the same image in another batch comes out another one: keep the batch size (run.json has it).
 
-    The gradient goes through the head alone, not through the UNet, and costs next to nothing.
+    The gradient goes through the head and the first half of the UNet. d has the root mean square sqrt(KL / 2), which
+    bounds the total variation that is left, or 1 where that is more. With space=middle it is taken with respect to h
+    itself, h <- h - s grad_h KL, as the paper does: that costs next to nothing, and did nothing on `personas`, whose
+    UNet decides by its skip connections.
     """
 
     name = "distribution-guidance"
@@ -41,12 +47,14 @@ class DistributionGuidance(Mitigation):
 
         head: str = ""
         """Folder of the head; '' is the one that came with auditkit for the model."""
-        scale: float = Field(default=8.0, ge=0, le=1e4)
-        """gamma, in standard deviations of the features."""
+        space: Literal["latents", "middle"] = "latents"
+        """What is moved: the latents, or the features in the middle of the UNet."""
+        scale: float = Field(default=4.0, ge=0, le=1e4)
+        """s: a share of the latents' unit spread, or (middle) of the features' standard deviations."""
         iterations: int = Field(default=4, ge=1, le=100)
-        """Gradient steps in each denoising step, each of gamma / iterations."""
+        """For space=middle: gradient steps in each denoising step, each of s / iterations."""
         since: float = Field(default=0.0, ge=0, lt=1)
-        until: float = Field(default=0.7, gt=0, le=1)
+        until: float = Field(default=0.6, gt=0, le=1)
         """The phase, as shares of the steps: [since, until)."""
 
         @model_validator(mode="after")
@@ -87,6 +95,7 @@ class DistributionGuidance(Mitigation):
         self._head = {name: tensor.to(model.denoiser.device) for name, tensor in self._part.tensors.items()}
         self._batch: Batch | None = None
         self._level = 0.0
+        self._catch = False
 
     @contextmanager
     def weights(self, model: Model) -> Iterator[None]:
@@ -98,6 +107,8 @@ class DistributionGuidance(Mitigation):
             self._level = float(time) / most
 
         def after(middle: Any, args: tuple[Any, ...], h: torch.Tensor) -> torch.Tensor:
+            if self._catch:
+                raise _Caught(h)  # the rest of the UNet need not be computed
             return h if self._batch is None else self._moved(h, self._batch)
 
         unet = model.denoiser
@@ -113,8 +124,51 @@ class DistributionGuidance(Mitigation):
 
     def condition(self, batch: Batch, text: Text, number: int, of: int) -> Text:
         acts = bool(batch.acting) and self.options.since <= number / of < self.options.until
-        self._batch = batch if acts else None
+        self._batch = batch if acts and self.options.space == "middle" else None
         return text
+
+    def predict(self, step: Step) -> torch.Tensor:
+        import torch
+
+        options, acting = self.options, step.batch.acting
+        if options.space != "latents" or not acting or not options.since <= step.progress < options.until:
+            return step.guided
+        with torch.inference_mode(False):
+            gradient, left = self._gradient(step)
+            length = gradient.flatten(1).square().mean(1).sqrt()
+            change = torch.zeros_like(gradient)
+            for places in subjects(step.batch.aims, acting).values():
+                # Together: an image of which the head is sure has a small gradient, and stays.
+                mean = length[places].mean().clamp(min=1e-20)
+                size = options.scale * (left[places[0]] / 2).sqrt().clamp(max=1.0)
+                change[places] = -size * gradient[places] / mean
+            guided = step.guided.clone()
+            guided[acting] = answer_for(step, change)[acting]
+        return guided
+
+    def _gradient(self, step: Step) -> tuple[torch.Tensor, torch.Tensor]:
+        """The gradient at the latents [n, c, h, w], and the KL of each image's subject [n]; 0 where nothing is done."""
+        import torch
+
+        from auditkit.guidance.heads import features
+
+        acting = step.batch.acting
+        text = {name: tensor.clone() for name, tensor in step.text.items()}
+        with torch.enable_grad():
+            x = step.x.clone().requires_grad_(True)
+            self._catch = True
+            try:
+                step.network.answer(x, step.time.clone(), text, step.scheduler)
+            except _Caught as caught:
+                h = caught.h
+            finally:
+                self._catch = False
+            standard = (features(h[acting]) - self._head["mean"]) / self._head["std"]
+            losses = self._losses(standard, [step.batch.aims[place] for place in acting])
+            (gradient,) = torch.autograd.grad(losses.sum(), x)
+        left = losses.new_zeros(len(x))
+        left[acting] = losses.detach()
+        return gradient, left
 
     def _moved(self, h: torch.Tensor, batch: Batch) -> torch.Tensor:
         """The mid-block's output [k n, c, h, w] of n images, guided (k = 2) or not; both halves are moved alike."""
@@ -142,36 +196,42 @@ class DistributionGuidance(Mitigation):
         for _ in range(options.iterations):
             with torch.enable_grad():
                 x.requires_grad_(True)
-                loss = self._loss(x, aims)
-                (gradient,) = torch.autograd.grad(loss, x)
+                (gradient,) = torch.autograd.grad(self._losses(x, aims).sum(), x)
             x = x.detach() - options.scale / options.iterations * gradient
         return x
 
-    def _loss(self, x: torch.Tensor, aims: Sequence[Aim]) -> torch.Tensor:
-        """The sum over subjects of n KL(mean p || target)."""
+    def _losses(self, x: torch.Tensor, aims: Sequence[Aim]) -> torch.Tensor:
+        """KL(mean p || target) of each image's subject [n]; x are features in standard units [n, d]."""
         import torch
 
         from auditkit.guidance.heads import logits
 
         level = torch.full((len(x),), self._level, device=x.device)
         posteriors = {name: each.softmax(1) for name, each in logits(self._head, x, level).items()}
-        total = x.new_zeros(())
-        together: dict[tuple[str, ...], list[int]] = {}
-        for place, aim in enumerate(aims):
-            together.setdefault((aim.subject, *aim.group), []).append(place)
-        for (_, *attributes), places in together.items():
+        losses = [x.new_zeros(())] * len(x)
+        for (_, *attributes), places in subjects(aims, range(len(aims))).items():
             joint = posteriors[attributes[0]][places]
             for name in attributes[1:]:  # given the features, attributes are taken to be independent
                 joint = (joint[:, :, None] * posteriors[name][places][:, None, :]).flatten(1)
             wanted = torch.tensor(self._shares(attributes, [aims[place] for place in places]), device=x.device)
-            total = total + len(places) * divergence(joint.mean(0), wanted)
-        return total
+            left = divergence(joint.mean(0), wanted)
+            for place in places:
+                losses[place] = left
+        return torch.stack(losses)
 
     def _shares(self, attributes: Sequence[str], aims: Sequence[Aim]) -> list[float]:
         """The target of these images: how often each group was drawn for them."""
         drawn = [tuple(aim.group[name] for name in attributes) for aim in aims]
         groups = list(itertools.product(*(self._classes[name] for name in attributes)))
         return [(1 - SMOOTH) * drawn.count(group) / len(drawn) + SMOOTH / len(groups) for group in groups]
+
+
+def subjects(aims: Sequence[Aim], places: Sequence[int]) -> dict[tuple[str, ...], list[int]]:
+    """Those of the places that show one subject, with the same attributes left open: (subject, *attributes) to them."""
+    together: dict[tuple[str, ...], list[int]] = {}
+    for place in places:
+        together.setdefault((aims[place].subject, *aims[place].group), []).append(place)
+    return together
 
 
 def divergence(p: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
@@ -183,3 +243,11 @@ def divergence(p: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     (0.0, 0.6931)
     """
     return (p * (p.clamp(min=math.exp(-30)).log() - target.log())).sum()
+
+
+class _Caught(Exception):
+    """Carries the middle's output out of the UNet."""
+
+    def __init__(self, h: torch.Tensor):
+        super().__init__()
+        self.h = h

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import BeforeValidator, Field, model_validator
 
 from auditkit.guidance.base import Mitigation, Model, Options
+from auditkit.guidance.clean import answer_for
 from auditkit.guidance.parts import Part, listed, parts_of
 from auditkit.guidance.policy import Policy
 
@@ -99,15 +100,9 @@ class ImageGuidance(Mitigation):
         if not acting or not options.since <= step.progress < options.until or step.number % options.every:
             return step.guided
         with torch.inference_mode(False):
-            x, given = step.x.clone(), step.guided.clone()
-            clean = step.clean(given, x)
-            change = self._change(clean, step)
-            # A clean latent is linear in the answer, with one factor for all entries.
-            factor = step.clean(torch.ones_like(given), x) - step.clean(torch.zeros_like(given), x)
-            steady = factor.abs() > 1e-3
-            turned = torch.where(steady, change / torch.where(steady, factor, torch.ones_like(factor)), 0.0)
-            guided = given.clone()
-            guided[acting] = (given + turned.to(given.dtype))[acting]
+            change = self._change(step.clean(step.guided.clone(), step.x.clone()), step)
+            guided = step.guided.clone()
+            guided[acting] = answer_for(step, change)[acting]
         return guided
 
     def _change(self, clean: torch.Tensor, step: Step) -> torch.Tensor:
