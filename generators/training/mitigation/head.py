@@ -95,9 +95,10 @@ def train(
     made: Any = loop.run(step, {"head": head}, schedule, out=out, progress=progress)["head"]
     tensors = {name: made[name].detach() for name in made}
     table = _tested(tensors, standard, level, labels, left_out, classes)
+    told = [{key: None if pd.isna(value) else value for key, value in row.items()} for row in table.to_dict("records")]
     facts = {
         "channels": len(mean) // 4, "classes": classes, "encoder": encoder, "images": len(examples.ids),
-        "test": table.to_dict("records"), "training": loop.told(schedule, out),
+        "test": told, "training": loop.told(schedule, out),
     }  # fmt: skip
     return save_part(out / "export", "head", generator.info.name, tensors, **facts), table
 
