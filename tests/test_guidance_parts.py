@@ -48,9 +48,7 @@ def test_without_its_part_a_method_says_the_command_that_makes_one(generator: La
     [("concept-slider", "sliders"), ("distribution-guidance", "head"), ("image-guidance", "references"),
      ("rebalanced-finetuning", "checkpoint")],
 )  # fmt: skip
-def test_a_folder_without_the_part_is_named(
-    generator: LatentGenerator, tmp_path: Path, name: str, option: str
-) -> None:
+def test_a_folder_without_the_part_is_named(generator: LatentGenerator, tmp_path: Path, name: str, option: str) -> None:
     assert str(tmp_path / "nowhere") in refused(generator, name, **{option: str(tmp_path / "nowhere")})
 
 
@@ -90,9 +88,7 @@ def test_an_attribute_without_a_slider_is_refused_with_those_that_have_one(
     )
 
 
-def test_a_checkpoint_of_another_network_is_refused(
-    generator: LatentGenerator, tmp_path: Path
-) -> None:
+def test_a_checkpoint_of_another_network_is_refused(generator: LatentGenerator, tmp_path: Path) -> None:
     options = other_weights(generator, tmp_path)
     config = json.loads((tmp_path / "unet" / "config.json").read_text())
     (tmp_path / "unet" / "config.json").write_text(json.dumps(config | {"layers_per_block": 7}))
@@ -117,9 +113,7 @@ def test_the_parts_hash_is_part_of_what_decides_the_runs_id(generator: LatentGen
 
 
 def test_the_bundled_parts_can_be_read_and_are_small() -> None:
-    found = [
-        (path.parent, path.parent.name.split("-")[0]) for path in sorted(parts.BUNDLED.glob(f"*/*/{parts.FACTS}"))
-    ]
+    found = [(path.parent, path.parent.name.split("-")[0]) for path in sorted(parts.BUNDLED.glob(f"*/*/{parts.FACTS}"))]
     assert {kind for _, kind in found} == {"head", "sliders", "references"}
     for folder, kind in found:
         assert parts.read_part(folder, kind).tensors
@@ -159,7 +153,9 @@ def test_a_change_of_features_is_one_of_the_middle_that_gives_those_features() -
 
 def test_the_divergence_is_that_of_kullback_and_leibler() -> None:
     p, q = torch.tensor([0.2, 0.8]), torch.tensor([0.5, 0.5])
-    assert float(divergence(p, q)) == pytest.approx(0.2 * torch.log(torch.tensor(0.4)) + 0.8 * torch.log(torch.tensor(1.6)))
+    assert float(divergence(p, q)) == pytest.approx(
+        0.2 * torch.log(torch.tensor(0.4)) + 0.8 * torch.log(torch.tensor(1.6))
+    )
     assert float(divergence(torch.tensor([0.0, 1.0]), q)) == pytest.approx(0.6931, abs=1e-4)
 
 

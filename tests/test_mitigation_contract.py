@@ -1,4 +1,4 @@
-"""The contract of every mitigation: what the hooks of a method keep to, on a UNet and on a flow-matching transformer."""
+"""The contract of every mitigation: what the hooks of a method keep to, on a UNet and on a flow transformer."""
 
 from __future__ import annotations
 

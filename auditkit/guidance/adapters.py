@@ -29,7 +29,8 @@ def attention_layers(denoiser: Any, layers: str = "cross") -> dict[str, Any]:
     found = {
         name: module
         for name, module in denoiser.named_modules()
-        if isinstance(module, torch.nn.Linear) and any("attn" in part or "attention" in part for part in name.split("."))
+        if isinstance(module, torch.nn.Linear)
+        and any("attn" in part or "attention" in part for part in name.split("."))
     }
     cross = {name: module for name, module in found.items() if "attn2" in name.split(".")}
     return cross if layers == "cross" and cross else found

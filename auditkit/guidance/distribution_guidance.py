@@ -27,15 +27,15 @@ SMOOTH = 0.02
 class DistributionGuidance(Mitigation):
     """x0 <- x0 - s d, with d along the gradient of KL(mean over the images of p(. | h(x_t)) || target), at each step.
 
-    h is what the middle of the UNet makes of the latents, p a small head's answer (`auditkit train mitigation-head`). The target is that of the groups drawn for the images
-    of a batch which show the same subject; which of them shows whom is left to the model, so an image's own drawn group
-    is only how it counts. A subject with one image in the batch is moved to its drawn group. As images of a subject
-    are moved together, the same image in another batch comes out another one: keep the batch size (run.json has it).
+    h is what the middle of the UNet makes of the latents, p a small head's answer (`auditkit train mitigation-head`).
+    The target is that of the groups drawn for the images of a batch which show the same subject; which of them shows
+    whom is left to the model, so an image's own drawn group is only how it counts. A subject with one image in the
+    batch is moved to its drawn group. As images of a subject are moved together, the same image in another batch comes
+    out another one: keep the batch size (run.json has it).
 
     The gradient goes through the head and the first half of the UNet. d has the root mean square sqrt(KL / 2), which
     bounds the total variation that is left, or 1 where that is more. With space=middle it is taken with respect to h
-    itself, h <- h - s grad_h KL, as the paper does: that costs next to nothing, and did nothing on `personas`, whose
-    UNet decides by its skip connections.
+    itself, h <- h - s grad_h KL, as the paper does: that costs next to nothing, and did nothing on `personas`.
     """
 
     name = "distribution-guidance"

@@ -26,7 +26,7 @@ def features(h: torch.Tensor) -> torch.Tensor:
 
 
 def spread(change: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    """A change of features [n, 4 c] as one of the mid-block's output [n, c, h, w]: each cell's goes to all its pixels."""
+    """A change of features [n, 4 c] as one of the mid-block's output [n, c, h, w]: each cell's to all its pixels."""
     import torch
 
     cells = change.unflatten(1, (like.shape[1], CELLS, CELLS))

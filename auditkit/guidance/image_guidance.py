@@ -1,4 +1,4 @@
-"""Image guidance: the picture that is coming about is moved toward reference images of the drawn group in CLIP space."""
+"""Image guidance: the image that is coming about is moved toward reference images of the drawn group in CLIP space."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ class ImageGuidance(Mitigation):
 
         references: Annotated[tuple[str, ...], BeforeValidator(listed)] = ()
         """Folders of references, an attribute each (commas between them); none are those that came with auditkit."""
-        scale: float = Field(default=0.15, ge=0, le=100)
+        scale: float = Field(default=4.0, ge=0, le=100)
         """s, a share of the latents' unit spread."""
         every: int = Field(default=1, ge=1, le=100)
         """Steps from one that is guided to the next."""
         since: float = Field(default=0.0, ge=0, lt=1)
-        until: float = Field(default=0.6, gt=0, le=1)
+        until: float = Field(default=0.3, gt=0, le=1)
         """The phase, as shares of the steps: [since, until)."""
 
         @model_validator(mode="after")

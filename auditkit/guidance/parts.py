@@ -3,7 +3,7 @@
 part.json          {"kind", "version", "sha256" of the other file, and what the method needs to read it}
 part.safetensors   its tensors
 
-Those that come with auditkit lie in bundled/MODEL/KIND-ATTRIBUTE; others are made by `auditkit train` and named by path.
+Those that came with auditkit lie in bundled/MODEL/KIND-ATTRIBUTE; others are made by `auditkit train`, named by path.
 """
 
 from __future__ import annotations

@@ -21,9 +21,7 @@ app = typer.Typer()
 RunFolder = Annotated[
     Path, typer.Argument(help="A run of the model's own images of people (auditkit generate occupations).")
 ]
-Of = Annotated[
-    str | None, typer.Option("--generator", "-g", help="The model; by default the one that made the run.")
-]
+Of = Annotated[str | None, typer.Option("--generator", "-g", help="The model; by default the one that made the run.")]
 Batch = Annotated[int, typer.Option(min=2, help="Images a step.")]
 
 
@@ -70,7 +68,9 @@ def slider(
     attribute: Annotated[str, typer.Option("--attribute", "-a", help="gender or skin_tone.")] = "gender",
     rank: Annotated[int, typer.Option(min=1, max=256, help="Rank of each adapter.")] = 4,
     eta: Annotated[float, typer.Option(help="How far along the group's direction an adapter of scale 1 goes.")] = 1.0,
-    layers: Annotated[str, typer.Option(help="cross: the attention that reads the text; all: all attention.")] = "cross",
+    layers: Annotated[
+        str, typer.Option(help="cross: the attention that reads the text; all: all attention.")
+    ] = "cross",
     out: Out = Path("training/slider"),
     steps: Steps = 300,
     batch: Batch = 8,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,9 +70,7 @@ def train(
     rows = torch.nonzero(~left_out)[:, 0]
     mean, std = seen[rows].mean(0), seen[rows].std(0).clamp(min=1e-3)
     standard = (seen - mean) / std
-    head: Any = torch.nn.ParameterDict(
-        new_head(mean, std, classes, hidden=hidden, seed=schedule.seed)
-    )
+    head: Any = torch.nn.ParameterDict(new_head(mean, std, classes, hidden=hidden, seed=schedule.seed))
     for name in ("mean", "std"):
         head[name].requires_grad_(False)
     weights = {name: _even(each[rows], len(classes[name])) for name, each in labels.items()}
@@ -133,11 +132,8 @@ def _middles(
                 share = (turn + float(torch.rand((), generator=draw))) / levels  # levels even over all the noise
                 noise = torch.randn(clean[part].shape, generator=draw)
                 x = noising.noised(clean[part], noise, share * (noising.most - 1)).to(device)
-                with torch.no_grad():
-                    try:
-                        noising.answer(x, share * (noising.most - 1), examples.prompts[part])
-                    except _Enough:
-                        pass
+                with torch.no_grad(), contextlib.suppress(_Enough):
+                    noising.answer(x, share * (noising.most - 1), examples.prompts[part])
                 shares += [share] * len(x)
                 if progress is not None:
                     progress(0.0, 0, f"looking {len(shares)}/{levels * len(clean)}")

@@ -62,7 +62,7 @@ def train(
     denoiser = generator.family.denoiser.requires_grad_(False)
     modules = attention_layers(denoiser, layers)
     adapters: dict[str, Any] = {
-        label: _Adapter(new_adapter(modules, rank, seed=schedule.seed + place)).to(device)
+        label: _module(new_adapter(modules, rank, seed=schedule.seed + place)).to(device)
         for place, label in enumerate(classes)
     }
     now: dict[str, torch.Tensor | None] = {"scales": None}
@@ -76,7 +76,10 @@ def train(
         x = noising.noised(z, torch.randn(z.shape, generator=draw), time).to(device)
         prompts = [examples.prompts[place] for place in chosen]
         said = [
-            [words.say(text, examples.subjects[place], {attribute: label}) for text, place in zip(prompts, chosen, strict=True)]
+            [
+                words.say(text, examples.subjects[place], {attribute: label})
+                for text, place in zip(prompts, chosen, strict=True)
+            ]
             for label in classes
         ]  # fmt: skip
         now["scales"] = None
@@ -97,9 +100,7 @@ def train(
     views = {label: adapter.tensors() for label, adapter in adapters.items()}
     with adapted(denoiser, views, lambda: now["scales"]):
         averaged = loop.run(step, adapters, schedule, out=out, progress=progress)
-    tensors = {
-        f"{label}/{name}": tensor for label, each in averaged.items() for name, tensor in each.tensors().items()
-    }
+    tensors = {f"{label}/{name}": tensor for label, each in averaged.items() for name, tensor in each.tensors().items()}
     facts = {
         "attribute": attribute, "classes": classes, "rank": rank, "eta": eta, "layers": layers,
         "images": len(examples.ids), "training": loop.told(schedule, out),
@@ -111,7 +112,7 @@ def _encoding(progress: loop.Progress | None) -> Any:
     return progress and (lambda done, total: progress(0.0, 0, f"encoding {done}/{total}"))
 
 
-def _Adapter(tensors: dict[str, torch.Tensor]) -> Any:
+def _module(tensors: dict[str, torch.Tensor]) -> Any:
     """The tensors as a module that `loop.run` trains; `tensors()` has them by their own names, which have dots."""
     import torch
 
