@@ -119,7 +119,7 @@ class LatentGenerator:
             return found
 
         loop = self.family.network(self.info.resolution) is not None
-        return Model(self.info.name, guidance, self.pipeline, loop, encode, end)
+        return Model(self.info.name, guidance, self.pipeline, loop, encode, self.family.decode, end)
 
     @contextmanager
     def mitigated(self, method: Mitigation, model: Model) -> Iterator[None]:

@@ -148,6 +148,26 @@ def test_a_hook_can_take_gradients_through_the_network(generator: LatentGenerato
     )
 
 
+@pytest.mark.parametrize("kind", ["sd", "prx", "prx-pixel"])
+def test_a_hook_can_take_gradients_through_the_decoder(tmp_path: Path, kind: str) -> None:
+    class Darker(Idle):
+        def predict(self, step: Step) -> torch.Tensor:
+            decode = step.batch.model.decode
+            assert decode is not None
+            with torch.inference_mode(False), torch.enable_grad():
+                x = step.x.clone().requires_grad_()
+                images = decode(step.clean(step.guided.clone(), x) + x)
+                assert images.shape == (len(x), 3, 16, 16)
+                (slope,) = torch.autograd.grad(images.mean(), x)
+            return step.guided + slope
+
+    tiny, settings = LatentGenerator(CHECKPOINTS[kind](tmp_path / kind), device="cpu"), Settings("as-shipped", 2, 1.0)
+    method = Darker()
+    model = tiny.model(1.0)
+    with tiny.mitigated(method, model):
+        assert len(plain(tiny, JOBS, settings)) == 3
+
+
 def test_a_mitigation_without_a_batch_is_a_mistake_of_the_caller(generator: LatentGenerator) -> None:
     with pytest.raises(ValueError, match="what is to be done"):
         denoise(UNet(None), None, torch.zeros(1), {}, steps=1, mitigation=Idle())

@@ -119,7 +119,7 @@ def test_the_projection_makes_the_groups_texts_alike(generator: LatentGenerator)
     def distance(of: torch.Tensor) -> float:
         return float((of[0, ends[0]] - of[1, ends[1]]).norm())
 
-    assert distance(after) < 0.2 * distance(before)
+    assert distance(after) < 0.5 * distance(before)
 
 
 def test_uce_moves_what_is_edited_and_keeps_the_rest() -> None:

@@ -79,6 +79,8 @@ class Model:
     encode: Callable[[str | None], Text] | None = None
     """One text, each tensor [1, ...] on the device; None or '' is the empty prompt. Each distinct text is encoded once.
     It gives detached tensors that may have been made in inference mode: clone what is to carry gradients."""
+    decode: Callable[[torch.Tensor], torch.Tensor] | None = None
+    """Images [n, 3, h, w], in -1..1 or a little beyond, of clean latents [n, c, h, w]; differentiable."""
     end: Callable[[str], int] | None = None
     """The position of a text's last token, the end-of-text one where the tokenizer has one: tokens after it are
     padding."""
@@ -91,7 +93,10 @@ class Model:
 
 @dataclass
 class Batch:
-    """Images that are made together."""
+    """Images that are made together, n of them.
+
+    A layer of the network that a method hooks into sees n rows, or 2 n under guidance: row i is of image i % n.
+    """
 
     model: Model
     aims: Sequence[Aim]

@@ -46,7 +46,9 @@ class EmbeddingProjection(Mitigation):
                     if POOLED in concepts.encoded(one):
                         pooled = [_unit(concepts.encoded(text)[POOLED][0]) for text in (one, other)]
                         pairs[POOLED].append(pooled[0] - pooled[1])
-        self._projections = {name: projection(each, self.options.strength) for name, each in pairs.items() if each}
+        self._projections = {
+            name: projection(each, self.options.strength).float() for name, each in pairs.items() if each
+        }
 
     def embed(self, batch: Batch, text: Text) -> Text:
         import torch
@@ -56,7 +58,7 @@ class EmbeddingProjection(Mitigation):
         moved = dict(text)
         for name, matrix in self._projections.items():
             whole = text[name]
-            flat = (whole[batch.acting].double() @ matrix.to(whole.device)).to(whole.dtype)
+            flat = (whole[batch.acting].float() @ matrix.to(whole.device)).to(whole.dtype)
             moved[name] = whole.index_copy(0, torch.tensor(batch.acting, device=whole.device), flat)
         return moved
 
@@ -69,7 +71,7 @@ def projection(differences: list[torch.Tensor], strength: float) -> torch.Tensor
     """
     import torch
 
-    z = torch.stack(differences).double()
+    z = torch.stack(differences).cpu().double()  # not every device has float64
     inner = torch.eye(z.shape[1], dtype=z.dtype, device=z.device) + strength / len(z) * z.T @ z
     return torch.linalg.inv(inner)
 

@@ -45,14 +45,14 @@ def tune(
     level: float = 0.95,
     first: int = 100,
     most: int = 3200,
-    looks: int = 24,
+    looks: int = 40,
 ) -> Tuned:
     """The strength at which the share is the target, by bisection on noisy counts; the share must rise with it.
 
     At one strength images are added, twice as many at each look, until Wilson's interval lies within the tolerance
-    (accepted), or leaves the target out, or `most` images are made (the search goes on in the half that the count points
-    to). Each interval has the confidence 1 - (1 - level) / looks, so the chance that a strength is accepted whose true share is further than
-    the tolerance from the target is at most 1 - level, over all looks together.
+    (accepted), or leaves the target out, or `most` images are made; then the search goes on in the half that the count
+    points to. Each interval has the confidence 1 - (1 - level) / looks, so the chance that a strength is accepted whose
+    true share is further than the tolerance from the target is at most 1 - level, over all looks together.
 
     Args:
         target: in (0, 1). low, high: strengths to search between. tolerance: in (0, 1).

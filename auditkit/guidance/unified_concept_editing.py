@@ -37,8 +37,9 @@ class UnifiedConceptEditing(Mitigation):
     Since v* = W u, with u the mix of the groups' embeddings, W' = W M with one matrix M for all layers: M is laid on
     the text that keys and values read. That gives what edited weights give, and leaves other images alone.
 
-    The mix of a noun says how much of each group goes in, and sums to 1; by default it is the target's shares. Which
-    mix shows which shares is the model's own affair: `tuning.tune` finds it, with a stopping rule that can be relied on.
+    The mix of a noun says how much of each group goes in, and sums to 1; by default it is the target's shares, and the
+    groups' mean is what the text then says. An image model may still draw its own shares for that: weights above 1 and
+    below 0 go further. `tuning.tune` finds the mix that shows the target, with a stopping rule to rely on.
     """
 
     name = "unified-concept-editing"
@@ -49,8 +50,8 @@ class UnifiedConceptEditing(Mitigation):
     class Settings(Options):
         """Settings."""
 
-        mix: Annotated[dict[str, dict[str, Annotated[float, Field(ge=-5, le=5)]]], BeforeValidator(_mix)] = {}  # noqa: RUF012
-        """Noun to group to weight: {"judge": {"female": 0.7, "male": 0.3}}; or the path of a JSON file that holds it."""
+        mix: Annotated[dict[str, dict[str, Annotated[float, Field(ge=-20, le=20)]]], BeforeValidator(_mix)] = {}  # noqa: RUF012
+        """Noun to group to weight: {"judge": {"female": 0.7, "male": 0.3}}; or the path of a JSON file with it."""
         strength: float = Field(default=1.0, ge=0, le=1)
         """The part of the way from the noun's own embedding to the mix."""
         preserve: float = Field(default=0.1, ge=0, le=100)
@@ -88,8 +89,8 @@ class UnifiedConceptEditing(Mitigation):
                 assert goal is not None
                 own = own[: len(goal)]
                 edited.append((own, own + self.options.strength * (goal - own)))
-        own, goals = (torch.cat(each).double() for each in zip(*edited, strict=True))
-        self._matrix = edit(own, goals, torch.cat(kept).double(), self.options.preserve, self.options.ridge)
+        own, goals = (torch.cat(each).cpu().double() for each in zip(*edited, strict=True))
+        self._matrix = edit(own, goals, torch.cat(kept).cpu().double(), self.options.preserve, self.options.ridge)
 
     def embed(self, batch: Batch, text: Text) -> Text:
         import torch
@@ -99,7 +100,7 @@ class UnifiedConceptEditing(Mitigation):
         if not places:
             return text
         whole = text[EMBEDS]
-        moved = (whole[places].double() @ self._matrix.T.to(whole.device)).to(whole.dtype)
+        moved = (whole[places].float() @ self._matrix.T.float().to(whole.device)).to(whole.dtype)
         return {**text, EMBEDS: whole.index_copy(0, torch.tensor(places, device=whole.device), moved)}
 
 
@@ -119,7 +120,7 @@ def edit(own: torch.Tensor, goals: torch.Tensor, kept: torch.Tensor, preserve: f
 
 
 def cross_attention(network: Any) -> list[tuple[Any, Any]]:
-    """The key and value layers of a network's cross-attention, in order; none for one whose layers mix text and image."""
+    """The key and value layers of a network's cross-attention, in order; none where layers mix text and image."""
     if network is None:
         return []
     layers = []
