@@ -2,9 +2,9 @@
 
     python -m benchmarks.mitigation_trial judge 40 concept-slider concept-slider:scale=1.5,until=0.6
 
-Prints, for the plain model and each method with its options: the share perceived as female (of the images that could be
-told), how many could not, the share whose perceived occupation is the one asked for, and CPU seconds an image. For
-defaults and first impressions; `auditkit mitigate` is the evaluation.
+Prints, for the plain model and each method with its options: the share perceived as female (of images that could be
+told), how many could not, the share whose perceived occupation is the one asked for, the share that is like the
+drawings that the judge knows (spoilt images often are not), and CPU seconds an image. For defaults and impressions;
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def main(occupation: str, images: int, *methods: str, generator: str = "personas
         name="trial", templates=TEMPLATES, axes={"occupation": [occupation]}, images_per_prompt=each, by="occupation"
     )
     settings = resolve_settings(spec, model.info.defaults)
-    print(f"{'method':<60} {'female':>7} {'unknown':>8} {'fidelity':>9} {'CPU s/image':>12}")
+    print(f"{'method':<60} {'female':>7} {'unknown':>8} {'fidelity':>9} {'in domain':>10} {'CPU s/image':>12}")
     for asked in ("plain", *methods):
         name, _, said = asked.partition(":")
         options = dict(pair.split("=", 1) for pair in said.split(",") if pair)
@@ -54,12 +54,13 @@ def main(occupation: str, images: int, *methods: str, generator: str = "personas
         took = (time.process_time() - began) / len(jobs)
         embedded = judge.embed_images(made)
         ids = [f"{place:064x}" for place in range(len(made))]
-        labels = ZeroShot("gender").score_embeddings(ids, embedded, judge)["label"].to_numpy()
+        genders = ZeroShot("gender").score_embeddings(ids, embedded, judge)
+        labels, inside = genders["label"].to_numpy(), genders["in_domain"].to_numpy(dtype=float)
         shown = ZeroShot("occupation").score_embeddings(ids, embedded, judge)["label"].to_numpy()
         known = labels != "unknown"
         share = np.mean(labels[known] == "female") if known.any() else float("nan")
         print(
-            f"{asked:<60} {share:>7.2f} {int((~known).sum()):>8} {np.mean(shown == occupation):>9.2f} {took:>12.3f}",
+            f"{asked:<60} {share:>7.2f} {int((~known).sum()):>8} {np.mean(shown == occupation):>9.2f} {inside.mean():>10.2f} {took:>12.3f}",
             flush=True,
         )
 

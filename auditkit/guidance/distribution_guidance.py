@@ -35,7 +35,7 @@ class DistributionGuidance(Mitigation):
 
     The gradient goes through the head and the first half of the UNet. d has the root mean square sqrt(KL / 2), which
     bounds the total variation that is left, or 1 where that is more. With space=middle it is taken with respect to h
-    itself, h <- h - s grad_h KL, as the paper does: that costs next to nothing, and did nothing on `personas`.
+    itself, h <- h - s grad_h KL, as the paper does: that costs next to nothing, and did not move the shares of `personas`.
     """
 
     name = "distribution-guidance"
@@ -49,7 +49,7 @@ class DistributionGuidance(Mitigation):
         """Folder of the head; '' is the one that came with auditkit for the model."""
         space: Literal["latents", "middle"] = "latents"
         """What is moved: the latents, or the features in the middle of the UNet."""
-        scale: float = Field(default=4.0, ge=0, le=1e4)
+        scale: float = Field(default=2.0, ge=0, le=1e4)
         """s: a share of the latents' unit spread, or (middle) of the features' standard deviations."""
         iterations: int = Field(default=4, ge=1, le=100)
         """For space=middle: gradient steps in each denoising step, each of s / iterations."""
@@ -141,7 +141,10 @@ class DistributionGuidance(Mitigation):
                 # Together: an image of which the head is sure has a small gradient, and stays.
                 mean = length[places].mean().clamp(min=1e-20)
                 size = options.scale * (left[places[0]] / 2).sqrt().clamp(max=1.0)
-                change[places] = -size * gradient[places] / mean
+                # ... and none goes further than the size: the gradient of one that is in doubt can be many times the mean.
+                part = -size * gradient[places] / mean
+                over = (length[places] / mean).clamp(min=1.0)[:, None, None, None]
+                change[places] = part / over
             guided = step.guided.clone()
             guided[acting] = answer_for(step, change)[acting]
         return guided

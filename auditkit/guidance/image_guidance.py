@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -41,7 +41,7 @@ class ImageGuidance(Mitigation):
 
         references: Annotated[tuple[str, ...], BeforeValidator(listed)] = ()
         """Folders of references, an attribute each (commas between them); none are those that came with auditkit."""
-        scale: float = Field(default=4.0, ge=0, le=100)
+        scale: float = Field(default=2.0, ge=0, le=100)
         """s, a share of the latents' unit spread."""
         every: int = Field(default=1, ge=1, le=100)
         """Steps from one that is guided to the next."""
@@ -59,7 +59,7 @@ class ImageGuidance(Mitigation):
         self._found: dict[str, Part] = {
             str(part.facts["attribute"]): part for part in parts_of(self.options.references, ENCODER, "references")
         }
-        if model.pipeline is None:
+        if model.decode is None:
             return "it looks at the image that is coming about, and there is no decoder at hand"
         encoders = {str(part.facts["of"]) for part in self._found.values()}
         if len(encoders) > 1:
@@ -112,7 +112,9 @@ class ImageGuidance(Mitigation):
         x = clean.detach().float().clone()
         with torch.enable_grad():
             x.requires_grad_(True)
-            embedded = self._encoder.embed_pixels(decoded(step.batch.model.pipeline, x))
+            assert step.batch.model.decode is not None
+            images = (step.batch.model.decode(x).float() / 2 + 0.5).clamp(0, 1)
+            embedded = self._encoder.embed_pixels(images)
             losses = x.new_zeros(len(x))
             for name, classes in self._classes.items():
                 aims = step.batch.aims
@@ -127,18 +129,3 @@ class ImageGuidance(Mitigation):
         size = self.options.scale * missing * x[0].numel() ** 0.5
         change: torch.Tensor = -gradient * (size / length)[:, None, None, None]
         return change
-
-
-def decoded(pipeline: Any, latents: torch.Tensor) -> torch.Tensor:
-    """Images [n, 3, h, w] in 0..1 of clean latents, differentiable; latents of a model without a VAE are the images."""
-    vae = getattr(pipeline, "vae", None)
-    if vae is None:
-        return (latents / 2 + 0.5).clamp(0, 1)
-    mean, std = vae.config.get("latents_mean"), vae.config.get("latents_std")
-    if mean is not None and std is not None:
-        mean, std = (latents.new_tensor(each).view(1, -1, 1, 1) for each in (mean, std))
-        scaled = latents * std / vae.config.scaling_factor + mean
-    else:
-        scaled = latents / vae.config.scaling_factor + (vae.config.get("shift_factor") or 0.0)
-    images: torch.Tensor = vae.decode(scaled.to(vae.dtype), return_dict=False)[0]
-    return (images.float() / 2 + 0.5).clamp(0, 1)
