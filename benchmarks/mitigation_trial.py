@@ -5,6 +5,7 @@
 Prints, for the plain model and each method with its options: the share perceived as female (of images that could be
 told), how many could not, the share whose perceived occupation is the one asked for, the share that is like the
 drawings that the judge knows (spoilt images often are not), and CPU seconds an image. For defaults and impressions;
+`auditkit mitigate` is the evaluation.
 """
 
 from __future__ import annotations
@@ -60,7 +61,8 @@ def main(occupation: str, images: int, *methods: str, generator: str = "personas
         known = labels != "unknown"
         share = np.mean(labels[known] == "female") if known.any() else float("nan")
         print(
-            f"{asked:<60} {share:>7.2f} {int((~known).sum()):>8} {np.mean(shown == occupation):>9.2f} {inside.mean():>10.2f} {took:>12.3f}",
+            f"{asked:<60} {share:>7.2f} {int((~known).sum()):>8} {np.mean(shown == occupation):>9.2f} "
+            f"{inside.mean():>10.2f} {took:>12.3f}",
             flush=True,
         )
 

@@ -35,7 +35,7 @@ class DistributionGuidance(Mitigation):
 
     The gradient goes through the head and the first half of the UNet. d has the root mean square sqrt(KL / 2), which
     bounds the total variation that is left, or 1 where that is more. With space=middle it is taken with respect to h
-    itself, h <- h - s grad_h KL, as the paper does: that costs next to nothing, and did not move the shares of `personas`.
+    itself, h <- h - s grad_h KL, as the paper does: that costs next to nothing, and did not move `personas`.
     """
 
     name = "distribution-guidance"
@@ -141,7 +141,7 @@ class DistributionGuidance(Mitigation):
                 # Together: an image of which the head is sure has a small gradient, and stays.
                 mean = length[places].mean().clamp(min=1e-20)
                 size = options.scale * (left[places[0]] / 2).sqrt().clamp(max=1.0)
-                # ... and none goes further than the size: the gradient of one that is in doubt can be many times the mean.
+                # And none goes further than the size: the gradient of one in doubt can be many times the mean.
                 part = -size * gradient[places] / mean
                 over = (length[places] / mean).clamp(min=1.0)[:, None, None, None]
                 change[places] = part / over

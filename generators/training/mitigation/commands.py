@@ -122,7 +122,9 @@ def image_references(
             "references are images of a folder, or drawings of the corpus", where="auditkit train image-references",
             mend="Name a folder, or pass --corpus: one of them.",
         )  # fmt: skip
-    found: Any = maker.in_folder(images, attribute) if images else maker.in_corpus(corpora.read(corpus), attribute)
+    found: Any = (
+        maker.in_folder(images, attribute) if images else maker.in_corpus(corpora.read(corpus or Path()), attribute)
+    )
     with Bar("image-references") as bar:
         looking = load_encoder(encoder, device=device)
         made = maker.make(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -99,7 +100,7 @@ def train(
 
     views = {label: adapter.tensors() for label, adapter in adapters.items()}
     with adapted(denoiser, views, lambda: now["scales"]):
-        averaged = loop.run(step, adapters, schedule, out=out, progress=progress)
+        averaged: dict[str, Any] = loop.run(step, adapters, schedule, out=out, progress=progress)
     tensors = {f"{label}/{name}": tensor for label, each in averaged.items() for name, tensor in each.tensors().items()}
     facts = {
         "attribute": attribute, "classes": classes, "rank": rank, "eta": eta, "layers": layers,
@@ -108,8 +109,12 @@ def train(
     return save_part(out / "export", "sliders", generator.info.name, tensors, **facts)
 
 
-def _encoding(progress: loop.Progress | None) -> Any:
-    return progress and (lambda done, total: progress(0.0, 0, f"encoding {done}/{total}"))
+def _encoding(progress: loop.Progress | None) -> Callable[[int, int], None] | None:
+    def told(done: int, total: int) -> None:
+        assert progress is not None
+        progress(0.0, 0, f"encoding {done}/{total}")
+
+    return None if progress is None else told
 
 
 def _module(tensors: dict[str, torch.Tensor]) -> Any:
