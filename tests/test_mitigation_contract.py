@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from guidance_helpers import JOBS, aimed, plain, same, steered
+from guidance_helpers import JOBS, aimed, options_for, plain, same, steered
 from tiny_checkpoints import CHECKPOINTS
 
 from auditkit import registry
@@ -21,7 +24,7 @@ from generators.base import Settings
 from generators.latent import LatentGenerator
 
 NAMES = registry.names("mitigations")
-DOCS = Path(__file__).parent.parent / "docs" / "mitigation.md"
+DOCS = [Path(__file__).parent.parent / "docs" / page for page in ("mitigation.md", "mitigation_methods.md")]
 SPEC = RunSpec(
     name="four", templates=["a portrait of {a occupation}"], axes={"occupation": ["judge", "pilot"]},
     images_per_prompt=2, by="occupation",
@@ -48,9 +51,25 @@ def settings_for(generator: LatentGenerator, guidance: float) -> Settings:
     return Settings(generator.samplers[0], 4, guidance)
 
 
+NEEDING_PARTS = ("concept-slider", "distribution-guidance", "image-guidance", "rebalanced-finetuning")
+PARTS = Path(tempfile.mkdtemp(prefix="parts-"))
+"""For the tests of this module: random parts for the methods that need trained ones."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _tidied() -> Iterator[None]:
+    yield
+    shutil.rmtree(PARTS)
+
+
+def set_up(name: str, generator: LatentGenerator) -> dict[str, Any]:
+    """Options under which the method can take the tiny checkpoint."""
+    return options_for(name, generator, PARTS)
+
+
 def taken(name: str, generator: LatentGenerator, settings: Settings) -> Mitigation:
     """The method, if the model can take it."""
-    method = make(name)
+    method = make(name, set_up(name, generator))
     if why := refusal(method, generator.model(settings.guidance)):
         pytest.skip(why)
     return method
@@ -72,7 +91,7 @@ def test_a_method_says_what_it_is(name: str) -> None:
 
 
 def test_a_method_is_in_the_docs(name: str) -> None:
-    assert re.search(rf"^#+ .*`{name}`", DOCS.read_text(encoding="utf-8"), re.MULTILINE)
+    assert re.search(rf"^#+ .*`{name}`", "\n".join(page.read_text(encoding="utf-8") for page in DOCS), re.MULTILINE)
 
 
 def test_settings_are_plain_data_with_defaults(name: str) -> None:
@@ -163,8 +182,9 @@ def test_behind_an_api_only_the_prompt_can_be_changed(name: str) -> None:
 def test_a_target_that_is_not_even_is_taken_or_refused_as_the_method_says(
     name: str, generator: LatentGenerator
 ) -> None:
-    request, model = Request(name, {"gender": {"female": 0.3, "male": 0.7}}), generator.model(3.0)
-    if refusal(make(name), model):
+    options, model = set_up(name, generator), generator.model(3.0)
+    request = Request(name, {"gender": {"female": 0.3, "male": 0.7}}, options)
+    if refusal(make(name, options), model):
         pytest.skip("the model cannot take it")
     if not make(name).even_only:
         assert steer(request, SPEC, model).policy.shares["all"]["male"] == 0.7
@@ -176,12 +196,15 @@ def test_a_target_that_is_not_even_is_taken_or_refused_as_the_method_says(
 def test_what_is_recorded_says_what_was_asked_for_and_all_that_decides_an_image(
     name: str, generator: LatentGenerator
 ) -> None:
-    model = generator.model(3.0)
-    if refusal(make(name), model):
+    options, model = set_up(name, generator), generator.model(3.0)
+    if refusal(make(name, options), model):
         pytest.skip("the model cannot take it")
-    record: Any = json.loads(json.dumps(steer(Request(name, "gender=uniform"), SPEC, model).record()))
-    assert record["as_passed"] == {"name": name, "target": "gender=uniform", "options": {}}
-    assert record["resolved"]["options"] == make(name).options.model_dump(mode="json")
+    record: Any = json.loads(json.dumps(steer(Request(name, "gender=uniform", options), SPEC, model).record()))
+    assert record["as_passed"] == {"name": name, "target": "gender=uniform", "options": options}
+    assert record["resolved"]["options"] == make(name, options).options.model_dump(mode="json")
+    for digest in record["resolved"].get("parts", {}).values():
+        assert re.fullmatch("[0-9a-f]{64}", digest)
+    assert bool(record["resolved"].get("parts")) is (name in NEEDING_PARTS)
     assert record["resolved"]["target"]["shares"] == {"all": {"female": 0.5, "male": 0.5}}
 
 

@@ -12,7 +12,9 @@ from typer.core import TyperGroup
 from app import output
 from app.commands.base import Answer, guarded, verb
 
-TRAINING = ("generators.training.commands", "app.commands.detector_training")
+TRAINING = (
+    "generators.training.commands", "generators.training.mitigation.commands", "app.commands.detector_training",
+)  # fmt: skip
 
 
 class Training(TyperGroup):

@@ -140,6 +140,14 @@ class Mitigation:
         """
         return None
 
+    def lacks(self, model: Model, policy: Policy) -> str | None:
+        """None, or a sentence that says why it cannot aim at what the policy aims at; asked after `takes`."""
+        return None
+
+    def parts(self) -> Mapping[str, str]:
+        """What it reads besides the model, name to sha256, after `takes`: it becomes part of the run's id."""
+        return {}
+
     def prepare(self, model: Model, policy: Policy) -> None:
         """Called once, before the first image; what is computed once belongs here."""
 

@@ -56,6 +56,8 @@ class Steering:
             "options": method.options.model_dump(mode="json"),
             "target": self.policy.record(),
         }
+        if parts := dict(method.parts()):
+            resolved["parts"] = parts
         return {"as_passed": self.request.record(), "resolved": resolved}
 
 
@@ -82,6 +84,11 @@ def steer(request: Request, spec: RunSpec, model: Model, *, planted: Planted = l
         raise GeneratorError(
             f"'{request.name}' cannot be used with '{model.name}': {why}", where=f"mitigation={request.name}",
             mend=f"'{model.name}' can take, with default options: {', '.join(able(model)) or 'none'}",
+        )  # fmt: skip
+    if lack := method.lacks(model, policy):
+        raise GeneratorError(
+            f"'{request.name}' cannot aim at '{policy.attribute}' with '{model.name}': {lack}",
+            where=f"target={policy.name}", mend="aim at another attribute, or train what is missing",
         )  # fmt: skip
     return Steering(method, policy, request, policy.aims(spec))
 

@@ -1,0 +1,1 @@
+"""Training the small parts that some mitigations need (auditkit.guidance.parts), on images of the model itself."""
