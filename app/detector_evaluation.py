@@ -55,7 +55,8 @@ def evaluate_detector(
         data: folders, tables or runs; see `detectors.reading.read_examples`.
         detector: a registered name, or the folder of `auditkit train detector`.
         family: a registered family; options: its own.
-        baselines: also the field's usual detectors on the same folds (leave-one-out only).
+        baselines: also the field's usual detectors on the same folds (leave-one-out only), those that are trained in
+            steps with the `steps` and `minutes` of `options`.
         degradations: such as jpeg:75, downscale:0.5, social; a usual set by default, an empty list for none.
         autoencoders: generators' names or folders; real images are laundered through each to see how many a trained
             detector then calls generated.
@@ -171,17 +172,17 @@ def finish(out: str | Path, made: Evaluation) -> pd.DataFrame:
 
 def _contenders(family: str, options: Mapping[str, Any] | None, baselines: bool, notes: list[str]) -> list[Contender]:
     from auditkit import registry
-    from detectors.leave_one_out import BASELINES, Contender
+    from detectors.leave_one_out import Contender, usual
 
     chosen = [Contender(family, family, dict(options or {}))]
-    for each in BASELINES if baselines else ():
-        if each.name == family and not options:
+    for each in usual(options or {}) if baselines else ():
+        if each == chosen[0]:
             continue
         if each.family not in registry.names("detector_families"):
             notes.append(f"The baseline {each.name} was left out: its family is not installed.")
             warnings.warn(notes[-1], stacklevel=3)
             continue
-        chosen.append(each if each.name != family else Contender(f"{each.name} (usual)", each.family))
+        chosen.append(each if each.name != family else Contender(f"{each.name} (usual)", each.family, each.options))
     return chosen
 
 

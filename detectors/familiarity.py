@@ -1,4 +1,4 @@
-"""How unlike the training images an image is, in what a family sees of it.
+"""How unlike the training images an image is, in what a family sees of it and in how it looks (`appearance`).
 
 A detector's score says nothing of images from a world that it was never shown; there it should abstain. The distance
 from the training features is turned into a share: of the development images, which were not trained on, how many are

@@ -11,7 +11,7 @@ import io
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,6 +23,7 @@ from auditkit import registry
 from auditkit.errors import DetectorError
 from auditkit.files import sha256, slug, write_atomic, write_json
 from auditkit.watermark.attacks import Step
+from detectors.appearance import sight
 from detectors.base import Images, Progress
 from detectors.calibration import Calibration
 from detectors.calibration import Kind as CalibrationKind
@@ -32,7 +33,7 @@ from detectors.familiarity import Familiarity
 from detectors.metrics import FEWEST_SOURCES, threshold_at
 from detectors.robustness import BATCH, key, scores_under
 
-VERSION = 1
+VERSION = 2
 """Of what is kept of a fold; another is made again."""
 FPR = 0.01
 LIMIT = 0.99
@@ -77,6 +78,14 @@ BASELINES = (
 """The field's usual detectors, trained and tested on the same folds: UniversalFakeDetect's linear probe of CLIP (Ojha
 et al. 2023), a CNN on resized images (after Wang et al. 2020), neighbouring-pixel relations (Tan et al. 2024), radial
 spectrum (Durall et al. 2020)."""
+BUDGET = ("steps", "minutes")
+
+
+def usual(options: Mapping[str, Any]) -> list[Contender]:
+    """`BASELINES`, those of networks with as much training as `options` give: no contender wins by a longer one."""
+    budget = {name: options[name] for name in BUDGET if name in options}
+    networks = {"cnn-resized", "npr"}
+    return [replace(each, options=budget) if each.family in networks else each for each in BASELINES]
 
 
 @dataclass(frozen=True)
@@ -188,7 +197,7 @@ def _fold(
         scores = family.scores(images)
         if familiarity is None:
             return scores, np.full(len(images), np.nan)
-        return scores, familiarity.unfamiliar(family.features(images))
+        return scores, familiarity.unfamiliar(sight(family, images))
 
     test = examples.where(fold.test)
     scored = scores_under(look, test, steps, seed=seed, progress=progress(0.6, 1.0))
@@ -242,7 +251,7 @@ def halves(examples: Examples, *, seed: int, share: float = DEVELOPMENT) -> tupl
 def _features(family: Any, examples: Examples, most: int = 2000) -> NDArray[np.float32]:
     rows = np.random.default_rng(0).permutation(len(examples))[:most]
     part = Examples(examples.table.iloc[np.sort(rows)].reset_index(drop=True))
-    return np.concatenate([family.features(batch) for batch in _batches(part)])
+    return np.concatenate([sight(family, batch) for batch in _batches(part)])
 
 
 def _batches(examples: Examples) -> Iterable[list[np.ndarray]]:

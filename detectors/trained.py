@@ -23,6 +23,7 @@ from auditkit import registry
 from auditkit.errors import AuditkitError, DetectorError
 from auditkit.files import sha256, write_atomic, write_json
 from auditkit.provenance import detecting
+from detectors.appearance import sight
 from detectors.base import Family, Images, Judgement, State
 
 if TYPE_CHECKING:
@@ -237,12 +238,15 @@ def from_folder(folder: str | Path, *, device: str = "auto") -> Detector:
 
 
 def looked_at(family: Family, images: Images) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
-    """Scores [n] and features [n, d] of the images, in one pass where the family has one (`scores_and_features`)."""
+    """Scores [n] of the images, and what familiarity is told by (`appearance.sight`) [n, d].
+
+    In one pass where the family has one (`scores_and_features`).
+    """
     both = getattr(family, "scores_and_features", None)
     if both is not None:
         scores, features = both(images)
-        return np.asarray(scores, np.float64), np.asarray(features, np.float32)
-    return family.scores(images), family.features(images)
+        return np.asarray(scores, np.float64), sight(family, images, features)
+    return family.scores(images), sight(family, images)
 
 
 def check_new(folder: str | Path) -> Path:

@@ -18,6 +18,7 @@ from detectors.examples import Examples
 from detectors.familiarity import Familiarity
 from detectors.leave_one_out import Outcome
 from detectors.robustness import Look, scores_under
+from detectors.trained import looked_at
 
 
 class Threshold(Protocol):
@@ -51,7 +52,7 @@ def look_of(detector: Trained) -> Look:
     """Its scores, and how unfamiliar each image is."""
 
     def look(images: Images) -> tuple[np.ndarray, np.ndarray]:
-        scores, features = detector.scores(images), detector.family.features(images)
+        scores, features = looked_at(detector.family, images)
         unfamiliar, seen = np.full(len(images), np.nan), np.isfinite(features).all(axis=1)
         if seen.any():
             unfamiliar[seen] = detector.familiarity.unfamiliar(features[seen])

@@ -46,7 +46,7 @@ _MORE = "add images of other sources, or give a smaller part to training"
 
 @dataclass(frozen=True)
 class Seen:
-    """What a family sees in a part: scores [n], features [n, d], labels [n] (1 generated), sources [n]."""
+    """What is seen in a part: scores [n], what familiarity is told by [n, d], labels [n] (1 generated), sources [n]."""
 
     scores: NDArray[np.float64]
     features: NDArray[np.float32]

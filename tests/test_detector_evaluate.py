@@ -18,6 +18,7 @@ from app.cli import app
 from app.detector_evaluation import evaluate_detector
 from auditkit.errors import DetectorError
 from detectors import cards, evaluation, outcomes, robustness, trained_outcomes
+from detectors.appearance import sight
 from detectors.calibration import Calibration
 from detectors.evaluation import Evaluation
 from detectors.familiarity import Familiarity
@@ -175,7 +176,7 @@ def trained(data: Path) -> SimpleNamespace:
     train, rest = examples.where(half), examples.where(~half)
     family = Spectrum()
     family.fit(train, seed=0, device="cpu")
-    features = [family.features(list(part.images())) for part in (train, rest)]
+    features = [sight(family, list(part.images())) for part in (train, rest)]
     scores = family.scores(list(rest.images()))
     at = SimpleNamespace(score=threshold_at(scores[rest.labels == 0], 0.01), fpr=0.01)
     return SimpleNamespace(

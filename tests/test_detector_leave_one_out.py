@@ -10,7 +10,7 @@ from auditkit.errors import DetectorError, PluginError
 from detectors import leave_one_out, outcomes, robustness
 from detectors.examples import Examples
 from detectors.families.spectrum import Spectrum
-from detectors.leave_one_out import Contender, Outcome
+from detectors.leave_one_out import Contender, Outcome, usual
 
 SPECTRUM = Contender("spectrum", "spectrum")
 STEPS = robustness.steps(["blur:2"])
@@ -149,3 +149,9 @@ def test_an_unknown_family_or_option_is_told_before_the_work(examples, tmp_path)
     with pytest.raises(DetectorError, match="does not take these options"):
         leave_one_out.run(examples, folds_of(examples), [wrong], tmp_path, steps=STEPS)
     assert not list(Path(tmp_path).rglob("*"))
+
+
+def test_a_baseline_that_is_trained_in_steps_gets_as_many_as_its_rival() -> None:
+    given = {each.name: dict(each.options) for each in usual({"steps": 7, "mix": 0.1})}
+    assert given == {"clip-linear": {}, "cnn-resized": {"steps": 7}, "npr": {"steps": 7}, "spectrum": {}}
+    assert {each.name: dict(each.options) for each in usual({})} == {name: {} for name in given}
