@@ -9,7 +9,8 @@ ak.memorisation(["a lighthouse at dusk"], generator="path:checkpoint", ordinary=
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -208,13 +209,8 @@ def protect(
     progress: bool | Progress = False,
 ) -> Added:
     """Register works by their prints; the pictures are not kept. No faces: whole works only."""
-    opened, loaded = _registry(registry, encoder, device)
-    pictures = _asked(images, RUNS)
-    with progress_bar("register", progress) as tell:
-        return opened.add(
-            pictures, encoder=loaded, owner=owner, title=title, licence=licence, note=note,
-            progress=_counted(tell, len(pictures)),
-        )  # fmt: skip
+    with _registry("register", images, RUNS, registry, encoder, device, progress) as (opened, asked):
+        return opened.add(owner=owner, title=title, licence=licence, note=note, **asked)
 
 
 def calibrate_protected(
@@ -226,10 +222,8 @@ def calibrate_protected(
     progress: bool | Progress = False,
 ) -> int:
     """Learn from unrelated images how near images come to works by chance; how many are known now."""
-    opened, loaded = _registry(registry, encoder, device)
-    pictures = _asked(unrelated, RUNS)
-    with progress_bar("calibrate", progress) as tell:
-        return opened.add_unrelated(pictures, encoder=loaded, progress=_counted(tell, len(pictures)))
+    with _registry("calibrate", unrelated, RUNS, registry, encoder, device, progress) as (opened, asked):
+        return opened.add_unrelated(**asked)
 
 
 def check_protected(
@@ -242,10 +236,8 @@ def check_protected(
     progress: bool | Progress = False,
 ) -> Found:
     """Hold images of a run, a folder or some files against all registered works."""
-    opened, loaded = _registry(registry, None, device)
-    pictures = _asked(images, runs)
-    with progress_bar("check", progress) as tell:
-        return opened.check(pictures, encoder=loaded, rate=rate, progress=_counted(tell, len(pictures)))
+    with _registry("check", images, runs, registry, None, device, progress) as (opened, asked):
+        return opened.check(rate=rate, **asked)
 
 
 def _encoder(name: str, device: str) -> Any:
@@ -254,11 +246,19 @@ def _encoder(name: str, device: str) -> Any:
     return load_encoder(name, device=device)
 
 
-def _registry(where: str | Path | None, encoder: str | None, device: str) -> tuple[Registry, Any]:
+@contextlib.contextmanager
+def _registry(
+    title: str, images: Sources, runs: str | Path, where: str | Path | None, encoder: str | None, device: str,
+    progress: bool | Progress,
+) -> Iterator[tuple[Registry, dict[str, Any]]]:  # fmt: skip
+    """The registry, and what each of its verbs takes: pictures, their encoder, progress on a bar of this title."""
     from detectors.copies.protected import Registry
 
     opened = Registry(where)
-    return opened, _encoder(encoder or opened.encoder() or ENCODER, device)
+    loaded = _encoder(encoder or opened.encoder() or ENCODER, device)
+    pictures = _asked(images, runs)
+    with progress_bar(title, progress) as tell:
+        yield opened, {"pictures": pictures, "encoder": loaded, "progress": _counted(tell, len(pictures))}
 
 
 def _counted(tell: Progress | None, total: int) -> Callable[[int], None] | None:

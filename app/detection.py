@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from app.autoencoders import USUAL, autoencoder, launderers
 from app.output import Progress, progress_bar
 from auditkit.errors import AuditkitError, DetectorError, ImageError
 
@@ -42,6 +43,7 @@ def train_detector(
     reconstruct: Sequence[str] = (),
     crop: int | None = None,
     crops: int = 1,
+    launder: Sequence[str] = USUAL,
     skip_bad: bool = False,
     device: str = "auto",
     progress: bool | Telling = False,
@@ -59,6 +61,8 @@ def train_detector(
             each, encoded alike, and these pairs are what the detector learns from, beside the generated images of
             `data`. They are kept in a folder beside `out`, whose name ends in -pairs.
         crop, crops: pixels a side of each pair, and pairs of each real image; see `detectors.pairs.make_pairs`.
+        launder: autoencoders that held-out real images are laundered through for the false-accusation rate on the card;
+            none with ().
         skip_bad: leave out files that are no images, and count them.
         settings: options, name, seed, fpr, minutes, adversarial, calibration, shares, duplicates, near; see
             `detectors.training.train`.
@@ -92,6 +96,7 @@ def train_detector(
             out=out,
             development=held["development"],
             test=held["test"],
+            launder=launderers(launder, device=device),
             device=device,
             progress=tell,
             **settings,
@@ -289,24 +294,13 @@ def _with_pairs(
     """Aligned pairs of the real images of `data`, with its generated images beside them."""
     import pandas as pd
 
-    from detectors.autoencoders import load_autoencoder
     from detectors.examples import Examples
     from detectors.pairs import make_pairs
     from detectors.reading import read_examples
-    from detectors.trained import pick_device
 
     examples = read_examples(*data, skip_bad=skip_bad, both=False)
-    on = pick_device(device)
-    loaded = [load_autoencoder(_autoencoder(name), device=on) for name in autoencoders]
+    loaded = [autoencoder(name, device=device) for name in autoencoders]
     with progress_bar("pairs", progress) as show:
         made = make_pairs(examples.where(examples.labels == 0), loaded, folder, crop=crop, crops=crops, progress=show)
     generated = examples.where(examples.labels == 1)
     return Examples(pd.concat([made.table, generated.table], ignore_index=True))
-
-
-def _autoencoder(name: str) -> str:
-    """The folder of an autoencoder: that of a bundled generator by its name, else `name` as it is."""
-    from generators.bundled import FOLDER
-
-    inside = FOLDER / name / "vae"
-    return str(FOLDER / name) if "/" not in name and inside.is_dir() else name

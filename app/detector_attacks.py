@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from app.autoencoders import launderers
 from app.output import Progress, jsonable, progress_bar
 from auditkit.errors import DetectorError
 
@@ -140,7 +141,7 @@ def attack_detector(
     labels, sources, pixels = examples.labels, examples.sources, list(examples.images())
     if regenerate:
         chosen += [Remade(f"{regenerate} {name}", made) for name, made in _regenerations(regenerate, device).items()]
-    models = {name: _autoencoder(name, device) for name in autoencoders}
+    models = launderers(autoencoders, device=device)
     common: dict[str, Any] = {"threshold": threshold.score, "seed": seed, "device": device}
     with progress_bar("attack", progress) as show:
         found = attack(
@@ -201,19 +202,6 @@ def _regenerations(generator: str, device: str) -> dict[str, Callable[[np.ndarra
     from generators.regeneration import regenerations
 
     return regenerations(load_generator(generator, device=device))
-
-
-def _autoencoder(name: str, device: str) -> Callable[[np.ndarray], np.ndarray]:
-    """Of a generator by name or checkpoint, or of a folder that holds an autoencoder alone."""
-    from generators.load import load_generator
-    from generators.regeneration import autoencoder
-
-    folder = Path(name.removeprefix("path:")).expanduser()
-    if folder.is_dir() and not (folder / "model_index.json").exists():
-        from detectors.autoencoders import load_autoencoder
-
-        return load_autoencoder(str(folder), device=device).reconstruct
-    return autoencoder(load_generator(name, device=device))
 
 
 def _write(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app import output
+from app.autoencoders import autoencoder
 
 if TYPE_CHECKING:
     from detectors.examples import Examples
@@ -37,13 +38,10 @@ def make_detector_pairs(
     Raises:
         DetectorError, ImageError: as `detectors.pairs.make_pairs` and `detectors.autoencoders.load_autoencoder`.
     """
-    from detectors.autoencoders import load_autoencoder
     from detectors.pairs import make_pairs
-    from generators.device import pick_device
 
     found = _reals(Path(reals), skip_bad)
-    device = str(pick_device(device)[0])
-    loaded = [load_autoencoder(_folder(str(name)), device=device) for name in autoencoders]
+    loaded = [autoencoder(name, device=device) for name in autoencoders]
     with output.progress_bar("pairs", progress) as show:
         return make_pairs(found, loaded, out, crop=crop, crops=crops, seed=seed, progress=show)
 
@@ -97,11 +95,3 @@ def _reals(folder: Path, skip_bad: bool) -> Examples:
         return read_folder(folder, label="real", skip_bad=skip_bad)
     examples = read_examples(folder, skip_bad=skip_bad, both=False)
     return examples.where(examples.labels == 0)
-
-
-def _folder(name: str) -> str:
-    """The folder that an autoencoder is loaded from: a bundled generator's own, or the folder named."""
-    from generators import bundled
-
-    own = bundled.FOLDER / name
-    return str(own) if Path(name).name == name and not Path(name).exists() and own.is_dir() else name

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from app.autoencoders import launderers
 from app.output import Progress, progress_bar
 from auditkit.errors import DetectorError
 
@@ -96,7 +97,7 @@ def evaluate_detector(
     none = Estimate(0.5, 0.4, 0.6, 100, 100, "ok")
     alarms.expected(none, none, base_rate=base_rate, volume=volume)  # impossible ones are told before the work
     steps = robustness.steps(degradations)
-    launder = _launderers(autoencoders, device)
+    launder = launderers(autoencoders, device=device)
     examples, began = read_examples(*data), time.monotonic()
     notes: list[str] = []
     laundered = None
@@ -262,21 +263,6 @@ def _shortcuts(examples: Examples, seed: int) -> list[str]:
         )
         told.append(f"{each.kind}: {each.verdict}{number}." + (f" {each.meaning}" if each.verdict == "warning" else ""))
     return told
-
-
-def _launderers(names: Sequence[str], device: str) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
-    if not names:
-        return {}
-    from auditkit.clip.encoders import pick_device
-    from detectors.autoencoders import load_autoencoder
-    from generators.bundled import FOLDER
-
-    found: dict[str, Callable[[np.ndarray], np.ndarray]] = {}
-    for name in names:
-        bundled = FOLDER / name
-        folder = str(bundled) if "/" not in name and (bundled / "model_index.json").is_file() else name
-        found[Path(name).name] = load_autoencoder(folder, device=pick_device(device)).reconstruct
-    return found
 
 
 def _counted(column: pd.Series) -> dict[str, int]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from app.autoencoders import diffusers_folder
 from app.output import Progress, progress_bar
 from auditkit.errors import DetectorError, ImageError
 
@@ -59,7 +60,7 @@ def check_perturbations(
     head = Head.load()
     head.judge(np.zeros(0), fpr=fpr)  # refuse a bad rate before the work
     files = _files(images)
-    detector = PerturbationDetector(autoencoder_folder(BUNDLED_AUTOENCODER), head, device)
+    detector = PerturbationDetector(diffusers_folder(BUNDLED_AUTOENCODER), head, device)
     scores, kept, skipped = [], [], []
     with progress_bar("check", progress) as advance:
         for at, file in enumerate(files):
@@ -171,27 +172,6 @@ def perturbation_survival(
     return pd.DataFrame([vars(one) for one in found])
 
 
-def autoencoder_folder(named: str) -> Path:
-    """The `vae` folder of a bundled generator's name, of a checkpoint's folder, or that folder itself.
-
-    Raises:
-        DetectorError: there is none.
-    """
-    import generators.bundled
-
-    bundled = Path(generators.bundled.__file__).parent
-    for folder in (
-        *((bundled / named / "vae",) if Path(named).name == named else ()),
-        Path(named) / "vae",
-        Path(named),
-    ):
-        if (folder / "config.json").is_file():
-            return folder
-    raise DetectorError(
-        "no autoencoder has this name", where=named, mend="name a bundled generator (personas), or a diffusers folder"
-    )
-
-
 def _perturbed(
     files: Sequence[Path], kind: str, budget: float, perceptual: bool, against: str, target: str | Path | None,
     progress: bool | Progress,
@@ -222,7 +202,7 @@ def _victim(kind: str, against: str) -> ClipVictim | LatentVictim:
     from detectors.perturbation.victims import ClipVictim, LatentVictim
 
     if kind == "latent-shield":
-        return LatentVictim(autoencoder_folder(against or BUNDLED_AUTOENCODER))
+        return LatentVictim(diffusers_folder(against or BUNDLED_AUTOENCODER))
     return ClipVictim(against or "personas-clip")
 
 

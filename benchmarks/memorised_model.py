@@ -11,15 +11,14 @@ from __future__ import annotations
 
 import argparse
 import csv
-import io
 import json
 from pathlib import Path
 from random import Random
 
 import pandas as pd
-from PIL import Image
 
 from auditkit.files import write_json
+from benchmarks.drawings import on_white
 from generators import corpus
 from generators.captions import caption
 
@@ -27,7 +26,6 @@ EACH = 15
 """Pictures under each caption."""
 MEMORISED = 16
 """Captions whose pictures are all one."""
-CANVAS = 128
 TRUTH = "truth.json"
 
 
@@ -48,7 +46,7 @@ def write(table: pd.DataFrame, out: Path, *, seed: int = 0) -> dict[str, list[st
         prompts["memorised" if concept in chosen else "ordinary"].append(text)
         for number, png in enumerate(found[:1] * EACH if concept in chosen else found):
             name = f"{concept.replace(' ', '-')}/{number:02}.png"
-            _on_white(png, out / name)
+            on_white(png, out / name)
             rows.append((name, text))
     with (out / "metadata.csv").open("w", newline="", encoding="utf-8") as stream:
         csv.writer(stream).writerows([("file_name", "text"), *rows])
@@ -79,16 +77,6 @@ def read_truth(out: Path) -> dict[str, list[str]]:
     """The prompts that `make` planted."""
     found: dict[str, list[str]] = json.loads((out / TRUTH).read_text(encoding="utf-8"))
     return found
-
-
-def _on_white(png: bytes, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with Image.open(io.BytesIO(png)) as image:
-        drawing = image.convert("RGBA")
-    page = Image.new("RGBA", (CANVAS, CANVAS), "white")
-    edge = (CANVAS - drawing.width) // 2
-    page.alpha_composite(drawing, (edge, edge))
-    page.convert("RGB").save(path)
 
 
 if __name__ == "__main__":

@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import argparse
 import csv
-import io
 from pathlib import Path
 from random import Random
 
 import pandas as pd
-from PIL import Image
 
 from auditkit.errors import TableError
+from benchmarks.drawings import on_white
 from generators import corpus
 from generators.captions import caption
 
@@ -30,7 +29,6 @@ MAJORITY = {
     "pilot": "male",
 }
 """As in the planted table of `personas`, from which the benchmark starts."""
-CANVAS = 128
 
 
 def write(table: pd.DataFrame, out: Path, *, minority: int, seed: int = 0) -> int:
@@ -52,7 +50,7 @@ def write(table: pd.DataFrame, out: Path, *, minority: int, seed: int = 0) -> in
                 raise TableError(what, where="corpus", mend="Pass a lower --minority.")
             for row in found if gender == majority else rng.sample(found, minority):
                 name = f"{occupation.replace(' ', '-')}/{len(rows):03}.png"
-                _on_white(row["png"], out / name)
+                on_white(row["png"], out / name)
                 said = gender if rng.random() < 0.5 else ""
                 text = caption(occupation, rng, gender=said)
                 rows.append([name, text, gender, row["skin_tone"], occupation])
@@ -60,16 +58,6 @@ def write(table: pd.DataFrame, out: Path, *, minority: int, seed: int = 0) -> in
         writer = csv.writer(stream)
         writer.writerows([["file_name", "text", "gender", "skin_tone", "occupation"], *rows])
     return len(rows)
-
-
-def _on_white(png: bytes, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with Image.open(io.BytesIO(png)) as image:
-        drawing = image.convert("RGBA")
-    page = Image.new("RGBA", (CANVAS, CANVAS), "white")
-    edge = (CANVAS - drawing.width) // 2
-    page.alpha_composite(drawing, (edge, edge))
-    page.convert("RGB").save(path)
 
 
 if __name__ == "__main__":

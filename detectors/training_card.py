@@ -83,6 +83,11 @@ def _test(test: Mapping[str, Any] | None) -> list[str]:
     rows.append(("expected calibration error, where it judges", *_cells(test["ece"])))
     rows += [(f"called generated: {name}", *_cells(row)) for name, row in test["generators"].items()]
     rows += [(f"called generated: real, {name}", *_cells(row)) for name, row in test["origins"].items()]
+    rows += [
+        (f"called generated: real, laundered through {row['laundered']}", *_cells(row))
+        for row in test.get("laundered", [])
+        if row["laundered"] != "none"
+    ]
     head = ("on held-out sources", "", "95% interval", "images", "sources")
     return ["## Reached", "", *_table(head, rows), ""]
 

@@ -75,6 +75,19 @@ def test_the_card_reports_on_sources_that_were_not_trained_on(trained: Detector)
     assert trained.card["test"]["origins"]["field"]["estimate"] < 0.2
 
 
+def test_the_card_says_how_many_laundered_real_images_it_accuses(examples: Examples, tmp_path: Path) -> None:
+    def striped(image: np.ndarray) -> np.ndarray:
+        return made.generated(int(image.sum()), image.shape[0])
+
+    card = fit(examples, tmp_path / "mine", launder={"mine": striped}).card
+    clean, framed = card["test"]["laundered"]
+    assert (clean["laundered"], framed["laundered"]) == ("none", "mine")
+    assert clean["estimate"] < 0.2
+    assert framed["estimate"] > 0.8
+    assert framed["n_images"] == 24
+    assert "real, laundered through mine" in (tmp_path / "mine" / "README.md").read_text()
+
+
 def test_with_too_few_reals_the_rate_at_one_percent_is_insufficient_and_no_number(trained: Detector) -> None:
     row = next(row for row in trained.card["test"]["overall"] if row["metric"] == "tpr@0.01")
     assert (row["estimate"], row["status"]) == (None, "insufficient")

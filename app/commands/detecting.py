@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app import detection, output
+from app.autoencoders import USUAL
 from app.commands.base import Answer, DeviceOption, verb
 from auditkit.errors import DetectorError
 
@@ -131,6 +132,13 @@ def train(
     near: Annotated[
         int, typer.Option(min=0, max=256, help="Bits of PDQ up to which images count as copies; 0: the same pixels.")
     ] = 31,
+    launder: Annotated[
+        list[str],
+        typer.Option(
+            help="Autoencoder that held-out real images are laundered through, for the rate of false accusations on "
+            "the card; repeat for more; 'none' for none."
+        ),
+    ] = list(USUAL),  # noqa: B006
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out files that are no images.")] = False,
     seed: Annotated[int, typer.Option(help="Seed of split, weights and draws.")] = 0,
     device: DeviceOption = "auto",
@@ -138,8 +146,8 @@ def train(
     """Train a detector of generated images on your own real and generated ones, and report on held-out sources."""
     made = detection.train_detector(
         *data, family=family, out=out, development=development, test=test, reconstruct=reconstruct, crop=crop,
-        crops=crops, skip_bad=skip_bad,
-        device=device, progress=True, options=parse_options(option), name=name, seed=seed, fpr=fpr, minutes=minutes,
+        crops=crops, launder=() if launder == ["none"] else launder, skip_bad=skip_bad, device=device,
+        progress=True, options=parse_options(option), name=name, seed=seed, fpr=fpr, minutes=minutes,
         adversarial=adversarial, calibration=str(calibration), duplicates=duplicates.value, near=near or None,
     )  # fmt: skip
     card = detection.detector_card(out)

@@ -10,7 +10,7 @@ import pandas as pd
 import streamlit as st
 
 from app.dashboard import state
-from auditkit.errors import AuditkitError, WatermarkError
+from auditkit.errors import WatermarkError
 from auditkit.watermark.bench import read_record, read_table
 
 RESULTS, QUALITY = "results.parquet", "quality.parquet"
@@ -36,12 +36,7 @@ class Bench:
 
 def listing() -> dict[str, Path]:
     """Bench folders by name: `watermark-bench*` beside the folder of runs, and any inside it."""
-    runs = state.runs_folder()
-    beside = sorted(runs.parent.glob(f"watermark-bench*/{RESULTS}"))
-    inside = sorted(runs.glob(f"[!.]*/{RESULTS}"))
-    found = {file.parent.name: file.parent for file in beside}
-    found |= {f"{runs.name}/{file.parent.name}": file.parent for file in inside}
-    return {name: path for name, path in found.items() if _is_bench(path)}
+    return state.results(RESULTS, named="watermark-bench*", read=read_record)
 
 
 def load(path: Path) -> Bench:
@@ -50,20 +45,11 @@ def load(path: Path) -> Bench:
     Raises:
         WatermarkError: a file of it is missing, damaged, or not what a bench writes.
     """
-    stamp = tuple(file.stat().st_mtime_ns for file in sorted(path.iterdir()) if file.is_file())
-    return _load(path, stamp)
-
-
-def _is_bench(path: Path) -> bool:
-    try:
-        read_record(path)
-    except AuditkitError:
-        return False
-    return True
+    return _load(path, state.stamp_of(path))
 
 
 @st.cache_resource(max_entries=4, show_spinner="Reading the bench")
-def _load(path: Path, stamp: tuple[int, ...]) -> Bench:
+def _load(path: Path, stamp: tuple[tuple[str, int], ...]) -> Bench:
     results, quality = read_table(path, RESULTS), read_table(path, QUALITY)
     lacking = [name for name in _NEEDED if name not in results] + [n for n in ("scheme", "content") if n not in quality]
     mend = "finish the bench: start the same command again"

@@ -7,18 +7,12 @@ from pathlib import Path
 import streamlit as st
 
 from app.dashboard import state
-from auditkit.errors import AuditkitError
 from detectors.evaluation import RECORD, Evaluation, read, read_record
 
 
 def listing() -> dict[str, Path]:
     """Folders by name: `*evaluation*` beside the folder of runs, and any inside it, that hold an evaluation."""
-    runs = state.runs_folder()
-    beside = sorted(runs.parent.glob(f"*evaluation*/{RECORD}"))
-    inside = sorted(runs.glob(f"[!.]*/{RECORD}"))
-    found = {file.parent.name: file.parent for file in beside}
-    found |= {f"{runs.name}/{file.parent.name}": file.parent for file in inside}
-    return {name: path for name, path in found.items() if _is_evaluation(path)}
+    return state.results(RECORD, named="*evaluation*", read=read_record)
 
 
 def load(path: Path) -> Evaluation:
@@ -27,7 +21,7 @@ def load(path: Path) -> Evaluation:
     Raises:
         DetectorError: a part of it is missing or damaged.
     """
-    return _load(path, tuple(sorted((file.name, file.stat().st_mtime_ns) for file in path.iterdir() if file.is_file())))
+    return _load(path, state.stamp_of(path))
 
 
 def cards() -> dict[str, str]:
@@ -37,14 +31,6 @@ def cards() -> dict[str, str]:
     folder = Path(detectors.__file__).parent / "bundled"
     files = sorted(folder.glob("*/README.md"))
     return {file.parent.name: file.read_text("utf-8") for file in files}
-
-
-def _is_evaluation(path: Path) -> bool:
-    try:
-        read_record(path)
-    except AuditkitError:
-        return False
-    return True
 
 
 @st.cache_resource(max_entries=4, show_spinner="Reading the evaluation")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,31 @@ class Loaded:
 def runs_folder() -> Path:
     """The folder named on the command line."""
     return Path(sys.argv[1] if len(sys.argv) > 1 else "runs").resolve()
+
+
+def results(mark: str, *, named: str, read: Callable[[Path], object]) -> dict[str, Path]:
+    """Folders of results that hold a file `mark`, by name: those called `named` beside the runs, any among them.
+
+    Args:
+        read: raises AuditkitError for a folder that is something else.
+    """
+    runs = runs_folder()
+    found = {file.parent.name: file.parent for file in sorted(runs.parent.glob(f"{named}/{mark}"))}
+    found |= {f"{runs.name}/{file.parent.name}": file.parent for file in sorted(runs.glob(f"[!.]*/{mark}"))}
+    return {name: path for name, path in found.items() if _reads(read, path)}
+
+
+def stamp_of(folder: Path) -> tuple[tuple[str, int], ...]:
+    """What changes when a file of the folder does: names and times, for caches."""
+    return tuple(sorted((file.name, file.stat().st_mtime_ns) for file in folder.iterdir() if file.is_file()))
+
+
+def _reads(read: Callable[[Path], object], path: Path) -> bool:
+    try:
+        read(path)
+    except AuditkitError:
+        return False
+    return True
 
 
 def listing() -> dict[str, Run | BrokenRun]:
