@@ -75,16 +75,15 @@ def placebo(pairs: Path, family: str, options: dict[str, Any], seed: int) -> Non
         made = registry.load("detector_families", family)(**options)
         made.fit(examples.where(folds != fold), seed=seed, device="cpu")
         print(f"fold {fold + 1}: trained in {time.monotonic() - began:.0f} s", flush=True)
-        for row in np.flatnonzero(folds == fold):
+        mine = folds == fold
+        for row in np.flatnonzero(mine):
             image = examples.image(int(row))
             for quality, found in scores.items():
                 found[row] = made.scores([encode(image, quality)])[0]
+        for quality, found in scores.items():
+            area = metrics.area(found[mine], examples.labels[mine], examples.sources[mine])
+            _say(quality, f"placebo, fold {fold + 1}", area)
     for quality, found in scores.items():
-        for fold in (0, 1):
-            mine = folds == fold
-            _say(quality, f"placebo, fold {fold + 1}", metrics.area(
-                found[mine], examples.labels[mine], examples.sources[mine])
-            )  # fmt: skip
         ranked = _ranked(found, folds)  # two trainings have two scales
         _say(quality, "placebo, both", metrics.area(ranked, examples.labels, examples.sources))
 
