@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,7 @@ def placebo(pairs: Path, family: str, options: dict[str, Any], seed: int) -> Non
     relabelled["label"] = np.where(second, "generated", "real")
     relabelled["generator"] = np.where(second, ORIGINS[1], "")
     examples = Examples(relabelled[list(COLUMNS)])
-    folds = _folds(examples, seed)
+    folds = folds_of(examples, seed)
     scores = {quality: np.full(len(examples), np.nan) for quality in QUALITIES}
     for fold in (0, 1):
         began = time.monotonic()
@@ -93,7 +94,7 @@ def _ranked(scores: np.ndarray, folds: np.ndarray) -> np.ndarray:
     return pd.Series(scores).groupby(folds).rank(pct=True).to_numpy()
 
 
-def _folds(examples: Examples, seed: int) -> np.ndarray:
+def folds_of(examples: Examples, seed: int) -> np.ndarray:
     """0 or 1 for each row, by photograph, half of either package's in each."""
     rng = np.random.default_rng(seed)
     of: dict[str, int] = {}
@@ -118,7 +119,7 @@ def _say(quality: float, what: str, found: metrics.Estimate) -> None:
     )
 
 
-def _shares(quality: float, what: str, verdicts: list[str]) -> None:
+def _shares(quality: float, what: str, verdicts: Sequence[str]) -> None:
     called, abstained = (100 * np.mean([each == one for each in verdicts]) for one in ("generated", "abstain"))
     print(f"{_named(quality):8} {what:20} {called:.1f}% called generated, {abstained:.1f}% abstained, {len(verdicts)}")
 
