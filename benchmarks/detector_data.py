@@ -6,24 +6,33 @@ python -m benchmarks.detector_data personas OUT --corpus corpus --images 2
     OUT/reconstructed/              the drawings through the autoencoders of the family, aligned
     OUT/runs/                       a run of each bundled generator, neutral prompts
 python -m benchmarks.detector_data photographs OUT --photographs photographs --autoencoder FOLDER ...
-    OUT/train/, OUT/test/           crops of photographs and their reconstructions, encoded alike
+    OUT/train/, OUT/test/           crops of photographs and their reconstructions, encoded alike; those to train on
+                                    at several scales, so that fine and coarse detail are both in them
 """
 
 from __future__ import annotations
 
 import argparse
+import tomllib
 from pathlib import Path
 
 import pandas as pd
 from PIL import Image
 
 from app import api, detector_data
+from benchmarks.photographs import LISTED, name_of
 from generators import corpus
 from generators.bundled import FOLDER
 from generators.training import pixels
 
 AUTOENCODERS = ("personas", "personas-dit")
 ORIGIN = {"drawings": "drawings", "unseen": "openmoji"}
+SCALES = (1.0, 0.7, 0.5, 0.35)
+"""Of the photographs to train on, before they are cut and reconstructed; those to test on stay as they are."""
+PACKAGES = {
+    "backgrounds/mate": "mate-backgrounds", "backgrounds": "lomiri-wallpapers", "lxqt": "lxqt-themes",
+    "wallpapers": "plasma-workspace-wallpapers",
+}  # fmt: skip
 GENERATORS = ("personas", "personas-balanced", "personas-dit", "personas-turbo", "personas-pixel")
 
 
@@ -78,13 +87,41 @@ def through(out: Path, name: str) -> None:
     (folder / "table.csv").write_text("\n".join(lines) + "\n")
 
 
-def photographs(out: Path, folder: Path, autoencoders: list[str], *, side: int, crops: int) -> None:
-    """Aligned pairs of the photographs of `folder`/train and /test."""
-    for part in ("train", "test"):
+def photographs(out: Path, folder: Path, autoencoders: list[str], *, side: int, crops: int, test_crops: int) -> None:
+    """Aligned pairs of the photographs of `folder`/train, at each scale, and of `folder`/test."""
+    for part, scales, count in (("train", SCALES, crops), ("test", (1.0,), test_crops)):
+        scaled(folder / part, out / f"{part}-photographs", scales)
         detector_data.make_detector_pairs(
-            folder / part, autoencoders, out / part, crop=side, crops=crops, progress=True
+            out / f"{part}-photographs", autoencoders, out / part, crop=side, crops=count, progress=True
         )
     halves(out / "test")
+
+
+def scaled(folder: Path, out: Path, scales: tuple[float, ...]) -> None:
+    """Photographs at each of the scales, in a folder with a table: the source is the photograph, the origin its Debian
+    package."""
+    origins = packages()
+    lines = ["file,label,source,origin"]
+    for path in sorted(folder.glob("*.png")):
+        with Image.open(path) as opened:
+            image = opened.convert("RGB")
+        for scale in scales:
+            size = (round(image.width * scale), round(image.height * scale))
+            file = f"{scale:g}/{path.name}"
+            (out / file).parent.mkdir(parents=True, exist_ok=True)
+            if not (out / file).exists():
+                (image if scale == 1 else image.resize(size, Image.Resampling.LANCZOS)).save(out / file)
+            lines.append(f"{file},real,{path.stem},{origins[path.stem]}")
+    (out / "table.csv").write_text("\n".join(lines) + "\n")
+
+
+def packages() -> dict[str, str]:
+    """The Debian package of each photograph, by the name that its file here has."""
+    found = {}
+    for file in (file for part in tomllib.loads(LISTED.read_text("utf-8"))["photographs"].values() for file in part):
+        prefix = next(each for each in PACKAGES if file.startswith(f"{each}/"))
+        found[name_of(file)] = PACKAGES[prefix]
+    return found
 
 
 def halves(folder: Path) -> None:
@@ -103,13 +140,17 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=2, help="images a prompt")
     parser.add_argument("--photographs", type=Path, default=Path("photographs/photographs"))
     parser.add_argument("--autoencoder", action="append", default=[])
-    parser.add_argument("--side", type=int, default=512)
-    parser.add_argument("--crops", type=int, default=6)
+    parser.add_argument("--side", type=int, default=256)
+    parser.add_argument("--crops", type=int, default=5, help="of each photograph to train on, at each scale")
+    parser.add_argument("--test-crops", type=int, default=4)
     given = parser.parse_args()
     if given.what == "personas":
         personas(given.out, given.corpus, given.images)
     else:
-        photographs(given.out, given.photographs, given.autoencoder, side=given.side, crops=given.crops)
+        photographs(
+            given.out, given.photographs, given.autoencoder, side=given.side, crops=given.crops,
+            test_crops=given.test_crops,
+        )  # fmt: skip
 
 
 if __name__ == "__main__":

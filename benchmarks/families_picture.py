@@ -1,6 +1,6 @@
 """The README's picture of the bundled generators: a row a model, cut from the sheets of their model cards.
 
-    python -m benchmarks.families_picture docs/images/generators.webp
+python -m benchmarks.families_picture docs/images/generators.webp
 """
 
 from __future__ import annotations

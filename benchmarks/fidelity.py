@@ -1,7 +1,7 @@
 """Does a generator draw what a full caption says? Perceived class against the one in the prompt.
 
-    auditkit generate occupations-by-group && auditkit score latest
-    python -m benchmarks.fidelity RUN
+auditkit generate occupations-by-group && auditkit score latest
+python -m benchmarks.fidelity RUN
 """
 
 from __future__ import annotations

@@ -94,9 +94,7 @@ def _scores(
     p = np.repeat(((1 - sure) / max(k - 1, 1))[:, None], k, axis=1)
     p[np.arange(n), seen] = sure
     table = pd.DataFrame({"id": ids, "scorer": scorer, "scorer_version": 1, "encoder": ENCODER, "label": label})
-    table = table.assign(
-        confidence=sure, in_domain=pd.array(np.ones(n, bool), dtype="boolean"), domain_distance=0.1
-    )
+    table = table.assign(confidence=sure, in_domain=pd.array(np.ones(n, bool), dtype="boolean"), domain_distance=0.1)
     posterior = pd.DataFrame(p / p.sum(axis=1, keepdims=True), columns=[f"p_{c}" for c in classes])
     return pd.concat([table, posterior], axis=1)
 

@@ -27,7 +27,7 @@ def fetch(out: Path) -> int:
     """Write the images below `out`; how many there are. What is there already is kept."""
     listed = tomllib.loads(LISTED.read_text(encoding="utf-8"))
     wanted = {
-        out / kind / part / f"{_name(file)}.png": (file, part)
+        out / kind / part / f"{name_of(file)}.png": (file, part)
         for kind in ("photographs", "graphics")
         for part, files in listed[kind].items()
         for file in files
@@ -54,7 +54,8 @@ def _cut(path: Path, part: str) -> Image.Image:
     return whole.resize((round(whole.width * scale), round(whole.height * scale)), Image.Resampling.LANCZOS)
 
 
-def _name(file: str) -> str:
+def name_of(file: str) -> str:
+    """What a package's file is called here, without the suffix."""
     parts = Path(file).with_suffix("").parts
     return slug(parts[1] if "contents" in parts else parts[-1])
 

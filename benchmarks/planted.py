@@ -1,7 +1,7 @@
 """The planted table beside the recovered one, from a run that was measured against its planted truth.
 
-    auditkit audit benchmarks/planted.toml --target planted -a gender -a skin_tone -a gender+skin_tone
-    python -m benchmarks.planted RUN
+auditkit audit benchmarks/planted.toml --target planted -a gender -a skin_tone -a gender+skin_tone
+python -m benchmarks.planted RUN
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A sheet of a run's images for a model card: one row a group, the first images of each.
 
-    python -m benchmarks.sheet RUN sheet.png [--columns 10]
+python -m benchmarks.sheet RUN sheet.png [--columns 10]
 """
 
 from __future__ import annotations

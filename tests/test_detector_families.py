@@ -74,7 +74,8 @@ def test_neighbours_score_higher_where_generated_ones_are_nearer(examples: Examp
     [
         (Cnn, {"crop": 60}), (Cnn, {"crop": 16}), (Cnn, {"inputs": ["depth"]}), (Cnn, {"inputs": []}),
         (Cnn, {"batch": 5}), (Cnn, {"mix": 1.5}), (Cnn, {"steps": 0}), (Cnn, {"minutes": float("nan")}),
-        (CnnResized, {"side": 50}), (Npr, {"crops": 0}), (ClipLinear, {"view": "half"}), (ClipKnn, {"k": 0}),
+        (Cnn, {"ramp": -0.1}), (Cnn, {"precision": "int8"}), (CnnResized, {"side": 50}), (Npr, {"crops": 0}),
+        (ClipLinear, {"view": "half"}), (ClipKnn, {"k": 0}),
         (Ensemble, {"members": []}), (Ensemble, {"members": ["npr", "npr"]}), (Ensemble, {"folds": 1}),
         (Ensemble, {"members": ["npr"], "options": {"cnn": {}}}),
     ],
@@ -91,6 +92,15 @@ def test_training_twice_gives_the_same_detector(examples: Examples) -> None:
         family.fit(examples, seed=3, device="cpu")
     images = [real(1), generated(1)]
     np.testing.assert_allclose(first.scores(images), second.scores(images), atol=1e-5)
+
+
+def test_training_in_half_precision_learns_the_same_and_keeps_whole_weights(examples: Examples) -> None:
+    family = Cnn(width=8, steps=60, batch=16, augment=0.2, precision="bfloat16")
+    family.fit(examples, seed=3, device="cpu")
+    assert {tensor.dtype for tensor in family.state().tensors.values() if tensor.ndim} == {np.dtype(np.float32)}
+    reals = family.scores([real(seed) for seed in range(100, 106)])
+    fakes = family.scores([generated(seed) for seed in range(200, 206)])
+    assert (fakes[:, None] > reals[None, :]).mean() > 0.9
 
 
 def test_a_time_limit_ends_the_training(examples: Examples) -> None:

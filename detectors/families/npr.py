@@ -40,4 +40,5 @@ class Npr(Cnn):
             crop=crop, width=width, inputs=("npr",), crops=crops, steps=steps, minutes=minutes, batch=batch, lr=lr,
             augment=augment, mix=0.0,
         )  # fmt: skip
-        del self.options["inputs"], self.options["mix"]
+        for option in ("inputs", "mix", "ramp", "precision"):
+            del self.options[option]

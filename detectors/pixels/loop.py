@@ -23,9 +23,6 @@ Perturb = Callable[[Callable[[Tensor], Tensor], Tensor, Tensor], Tensor]
 AHEAD = 3
 """Batches that wait."""
 
-RAMP = 0.4
-"""Share of the steps over which the augmentation rises from none: the trace is learned clean before it is hidden."""
-
 
 @dataclass(frozen=True)
 class Plan:
@@ -36,6 +33,9 @@ class Plan:
             limit the result depends on the machine.
         batch: windows a step, half of them real. side: pixels of a window.
         strength: of the augmentation. mixing: of real into generated windows of a pair.
+        ramp: share of the steps over which the augmentation rises from none: the trace is learned clean before it is
+            hidden.
+        half: convolutions in bfloat16.
     """
 
     steps: int
@@ -45,6 +45,8 @@ class Plan:
     lr: float
     strength: float
     mixing: Mixing = field(default_factory=Mixing)
+    ramp: float = 0.4
+    half: bool = False
 
 
 def train(
@@ -79,7 +81,9 @@ def train(
             network.eval()  # an attack must not move the running statistics
             x = perturb(network, x, y).detach()
             network.train()
-        logits = network(x)
+        with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=plan.half):
+            logits = network(x)
+        logits = logits.float()
         # Real and generated alternate. Their difference, in which an aligned pair's content cancels, is learned first.
         loss = binary_cross_entropy_with_logits(logits, y) + softplus(logits[0::2] - logits[1::2]).mean()
         optimizer.zero_grad()
@@ -117,7 +121,7 @@ def _batches(pool: Pool, plan: Plan, seed: int) -> Iterator[tuple[NDArray[np.uin
         half = max(plan.side // 16 * 8, 32)
         side = half if half < plan.side and step % 4 == 3 else plan.side
         pairs = plan.batch // 2 * (plan.side // side) ** 2
-        rising = min(1.0, step / (RAMP * plan.steps))
+        rising = min(1.0, step / max(plan.ramp * plan.steps, 1))
         return pool.batch(rng, pairs, side, strength=plan.strength * rising, mixing=plan.mixing)
 
     with ThreadPoolExecutor(1) as threads:
