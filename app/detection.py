@@ -64,7 +64,7 @@ def train_detector(
         launder: autoencoders that held-out real images are laundered through for the false-accusation rate on the card;
             none with ().
         skip_bad: leave out files that are no images, and count them.
-        settings: options, name, seed, fpr, minutes, adversarial, calibration, shares, duplicates, near; see
+        settings: options, name, seed, fpr, minutes, adversarial, calibration, limit, shares, duplicates, near; see
             `detectors.training.train`.
 
     Raises:

@@ -8,6 +8,7 @@ python -m benchmarks.detector_data personas OUT --corpus corpus --images 2
 python -m benchmarks.detector_data photographs OUT --photographs photographs --autoencoder FOLDER ...
     OUT/train/, OUT/test/           crops of photographs and their reconstructions, encoded alike; those to train on
                                     at several scales, so that fine and coarse detail are both in them
+    OUT/graphics/                   crops of wallpaper graphics, real, to set the threshold on too
 """
 
 from __future__ import annotations
@@ -95,6 +96,28 @@ def photographs(out: Path, folder: Path, autoencoders: list[str], *, side: int, 
             out / f"{part}-photographs", autoencoders, out / part, crop=side, crops=count, progress=True
         )
     halves(out / "test")
+    graphics(folder.parent / "graphics" / "train", out / "graphics", side=side, crops=test_crops)
+
+
+def graphics(folder: Path, out: Path, *, side: int, crops: int, seed: int = 0) -> None:
+    """Crops of wallpaper graphics at each scale, real: what a detector of photographs must not accuse, to set its
+    threshold on beside the development photographs."""
+    import numpy as np
+
+    rng, lines = np.random.default_rng(seed), ["file,label,source,origin"]
+    for path in sorted(folder.glob("*.png")):
+        with Image.open(path) as opened:
+            image = opened.convert("RGB")
+        for scale in SCALES:
+            size = (round(image.width * scale), round(image.height * scale))
+            small = image if scale == 1 else image.resize(size, Image.Resampling.LANCZOS)
+            for number in range(crops):
+                left, top = (int(rng.integers(0, (length - side) // 8 + 1)) * 8 for length in size)
+                file = f"real/graphics/{path.stem}-{scale:g}-{number}.png"
+                (out / file).parent.mkdir(parents=True, exist_ok=True)
+                small.crop((left, top, left + side, top + side)).save(out / file)
+                lines.append(f"{file},real,{path.stem},graphics")
+    (out / "table.csv").write_text("\n".join(lines) + "\n")
 
 
 def scaled(folder: Path, out: Path, scales: tuple[float, ...]) -> None:

@@ -75,6 +75,7 @@ def train(
     minutes: float | None = None,
     adversarial: bool = False,
     calibration: Kind = "isotonic",
+    limit: float = LIMIT,
     shares: tuple[float, float, float] = (0.6, 0.2, 0.2),
     duplicates: Duplicates = "error",
     near: int | None = 31,
@@ -94,6 +95,7 @@ def train(
         fpr: false positive rate to freeze the threshold at, over 0 and under 1/2.
         minutes: of training, for families that have the option.
         adversarial: harden it by training on attacked images, for families that allow it (`perturb`).
+        limit: it abstains from images more unlike than this share of the development images.
         shares: of train, development and test; with `test` the first two count.
         duplicates, near: what to do about copies under different sources; see `detectors.splits.split`.
 
@@ -107,6 +109,8 @@ def train(
     out = check_new(out)
     if not 0 < fpr < 0.5:
         raise DetectorError("a false positive rate lies over 0 and under 1/2", where=f"{fpr:g}", mend="such as .01")
+    if not 0.5 <= limit <= LIMIT:
+        raise DetectorError("the limit of familiarity cannot be", where=f"{limit:g}", mend=f"give .5 to {LIMIT:g}")
     if calibration not in ("isotonic", "temperature"):
         raise DetectorError(f"there is no calibration '{calibration}'", mend="use isotonic or temperature")
     if duplicates not in ("error", "join", "ignore"):
@@ -136,7 +140,7 @@ def train(
         thresholds=_thresholds(seen, fpr),
         calibration=Calibration.fit(seen.scores, seen.labels, seen.sources, kind=calibration),
         familiarity=Familiarity.from_state(familiarity.state()),  # in the precision that it is kept in
-        limit=_limit(seen),
+        limit=_limit(seen, limit),
         knows=tuple(sorted(set(rows["generator"]) - {""})),
         origins=tuple(sorted(set(rows["origin"][rows["label"] == "real"]))),
     )
@@ -270,10 +274,10 @@ def _thresholds(seen: Seen, fpr: float) -> tuple[Threshold, ...]:
     return tuple(made)
 
 
-def _limit(seen: Seen) -> float:
-    """`LIMIT`, or where so few development images cannot tell that much: more unlike than all of them."""
+def _limit(seen: Seen, asked: float) -> float:
+    """What was asked for, or where so few development images cannot tell that much: more unlike than all of them."""
     held = int(np.isfinite(seen.features).all(axis=1).sum())
-    return min(LIMIT, (held - 0.5) / (held + 1))
+    return min(asked, (held - 0.5) / (held + 1))
 
 
 def _in_half(family: Family, seen: Seen, examples: Examples, device: str) -> tuple[Family, Seen]:

@@ -62,6 +62,14 @@ def test_a_second_threshold_needs_reals_enough_for_it(trained: Detector) -> None
     assert [each.fpr for each in trained.thresholds] == [0.01]
 
 
+def test_the_limit_of_familiarity_is_the_one_asked_for_as_far_as_the_images_tell(
+    examples: Examples, trained: Detector, tmp_path: Path
+) -> None:
+    assert fit(examples, tmp_path / "strict", limit=0.8).limit == 0.8
+    assert trained.limit == pytest.approx(47.5 / 49)  # 48 development images cannot tell more than that
+    assert "limit of familiarity" in refused(examples, tmp_path / "none", limit=0.2).what
+
+
 def test_the_card_warns_of_a_threshold_that_rests_on_few_reals(trained: Detector) -> None:
     assert any("rests on 24 real images" in sentence for sentence in warnings(trained.card))
 

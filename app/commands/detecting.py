@@ -22,6 +22,7 @@ DetectorOption = Annotated[
     typer.Option("--detector", help="A detector's name, or path:FOLDER; repeat for more. All installed by default."),
 ]
 COLORS = {"generated": "bold red", "abstain": "bold yellow"}
+LIMIT = 0.99  # as in `detectors.trained`, which would import numpy here
 FIRST = 50
 """Rows that the table shows; --csv and --json have all."""
 
@@ -126,6 +127,9 @@ def train(
         bool, typer.Option("--adversarial", help="Harden it against small perturbations (cnn); takes longer.")
     ] = False,
     calibration: Annotated[CalibrationKind, typer.Option(help="Of the probabilities.")] = CalibrationKind.isotonic,
+    limit: Annotated[
+        float, typer.Option(help="It abstains from images more unlike than this share of the development images.")
+    ] = LIMIT,
     duplicates: Annotated[
         Copies, typer.Option(help="Copies under different sources: an error, kept on one side, or not looked for.")
     ] = Copies.error,
@@ -148,7 +152,8 @@ def train(
         *data, family=family, out=out, development=development, test=test, reconstruct=reconstruct, crop=crop,
         crops=crops, launder=() if launder == ["none"] else launder, skip_bad=skip_bad, device=device,
         progress=True, options=parse_options(option), name=name, seed=seed, fpr=fpr, minutes=minutes,
-        adversarial=adversarial, calibration=str(calibration), duplicates=duplicates.value, near=near or None,
+        adversarial=adversarial, calibration=str(calibration), limit=limit, duplicates=duplicates.value,
+        near=near or None,
     )  # fmt: skip
     card = detection.detector_card(out)
 
