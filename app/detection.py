@@ -115,7 +115,8 @@ def detect(
 
     Args:
         targets: image files, and folders, every file below which is looked at.
-        detectors: names, `path:FOLDER` or loaded ones; () is every one that is installed.
+        detectors: names, `path:FOLDER` or loaded ones; () is every one that is installed, but for those
+            that are asked by name alone (`auditkit.provenance.detecting.BY_NAME`).
         fpr: false positive rate to judge at, one that the detectors froze a threshold at; by default their first.
         but: a file to leave out, that the answer is written to.
 
@@ -152,15 +153,15 @@ def detect(
 
 
 def load_detectors(named: Sequence[str | Path | Detector], *, device: str = "auto") -> list[Detector]:
-    """The detectors that are named, or every one that is installed.
+    """The detectors that are named, or those that are asked without (`detecting.asked`).
 
     Raises:
         DetectorError: there is none, two have one name, or one is missing or damaged.
     """
-    from auditkit.provenance.detecting import installed
+    from auditkit.provenance.detecting import asked
     from detectors.trained import load
 
-    wanted = list(named) or list(installed())
+    wanted = list(named) or list(asked())
     if not wanted:
         raise DetectorError(
             "no detector is installed, and none is named",

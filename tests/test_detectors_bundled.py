@@ -33,6 +33,10 @@ def test_each_is_registered_under_the_name_of_its_folder() -> None:
     assert set(NAMES) <= set(detecting.installed())
 
 
+def test_the_one_for_photographs_is_asked_only_where_it_is_named() -> None:
+    assert detecting.asked() == ["personas-detector"]
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_its_card_tells_what_it_reached_and_whom_it_accuses(name: str, detectors: dict[str, Detector]) -> None:
     card = detectors[name].card

@@ -35,7 +35,7 @@ BankOption = Annotated[
 
 DetectorOption = Annotated[
     list[str],
-    typer.Option("--detector", help="Detector to ask, or path:FOLDER of one; all that are installed by default."),
+    typer.Option("--detector", help="Detector to ask, or path:FOLDER of one; by default all installed, but photographs-detector."),
 ]
 NoDetectorOption = Annotated[bool, typer.Option("--no-detector", help="Ask no detector.")]
 

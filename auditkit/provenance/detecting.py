@@ -20,6 +20,15 @@ VERDICTS = ("generated", "no sign", "abstain", "not applicable")
 """The first that a detector gives is the verdict of all: one that knows the image says more than one that abstains."""
 
 
+BY_NAME = ("photographs-detector",)
+"""Asked only where they are named: on images from elsewhere, saved as JPEG, they call many real ones generated."""
+
+
+def asked() -> list[str]:
+    """Names of the registered detectors that are asked where none is named."""
+    return [name for name in installed() if name not in BY_NAME]
+
+
 def installed() -> list[str]:
     """Names of the registered detectors; nothing is imported."""
     return [name for name in registry.names("detectors") if name != PATH]
@@ -38,7 +47,7 @@ class Detectors:
     """What is asked of pictures, one after the other.
 
     Args:
-        named: detectors to ask, loaded at once; () asks none; None asks every one that is installed, loaded with the
+        named: detectors to ask, loaded at once; () asks none; None asks those of `asked()`, loaded with the
             first picture, and passes over those that cannot be loaded.
 
     Raises:
@@ -54,7 +63,7 @@ class Detectors:
     @property
     def all(self) -> list[_Loaded]:
         if self._loaded is None:
-            self._loaded = [_tried(name) for name in installed()]
+            self._loaded = [_tried(name) for name in asked()]
         return self._loaded
 
     def identity(self) -> list[list[str]]:
