@@ -186,7 +186,10 @@ def fit_adapter(
         "hidden": hidden, "steps": steps, "batch": batch, "lr": lr, "temperature": temperature, "contrast": contrast,
         "weight_decay": weight_decay, "seed": seed, "n_images": len(z),
     }  # fmt: skip
-    return Adapter(*made, classes=tuple(names), groups=tuple(known), facts={**settings, **facts}, **own)
+    down_, bias_down_, up_, bias_up_ = made
+    return Adapter(
+        down_, bias_down_, up_, bias_up_, classes=tuple(names), groups=tuple(known), facts={**settings, **facts}, **own
+    )
 
 
 def load_adapter(folder: str | Path) -> Adapter:
@@ -208,7 +211,7 @@ def load_adapter(folder: str | Path) -> Adapter:
             raise EncoderError("The adapter is damaged.", where=folder / TENSORS, mend=MEND)
         tensors = load(data)
         found = Adapter(
-            *(tensors[name] for name in ("down", "bias_down", "up", "bias_up")), str(facts["attribute"]),
+            tensors["down"], tensors["bias_down"], tensors["up"], tensors["bias_up"], str(facts["attribute"]),
             tuple(map(str, facts["classes"])), tuple(map(str, facts["groups"])), str(facts["encoder"]),
             str(facts["encoder_sha256"]), dict(facts["facts"]),
         )  # fmt: skip
