@@ -37,7 +37,14 @@ def main(folder: str) -> None:
         classes, groups = found.table["class"].tolist(), found.table["group"].tolist()
         chosen = held[(held["kind"] == "person") & held["gender"].isin(names) & (held["occupation"] != "")]
         plain = embeddings @ words.T
-        rows.append([styles[0], "-", "without", *worst_group(plain, classes, groups, names, fewest=3)])
+        rows.append(
+            [
+                "openmoji" if len(styles) == 1 else "the five",
+                "-",
+                "without",
+                *worst_group(plain, classes, groups, names, fewest=3),
+            ]
+        )
         for by, keys in (("tone", chosen["skin_tone"]), ("drawing", found.table["source"])):
             for contrast in (0.5, 0.0):
                 told = [
@@ -46,7 +53,16 @@ def main(folder: str) -> None:
                 ]
                 scored = [worst_group(one, classes, groups, names, fewest=3) for one in told]
                 average, worst = np.mean([one[0] for one in scored]), np.mean([one[1] for one in scored])
-                rows.append([styles[0], by, f"contrast {contrast}", average, worst, scored[0][2]])
+                rows.append(
+                    [
+                        "openmoji" if len(styles) == 1 else "the five",
+                        by,
+                        f"contrast {contrast}",
+                        average,
+                        worst,
+                        scored[0][2],
+                    ]
+                )
     shown = pd.DataFrame(rows, columns=["style", "held out by", "adapter", "average", "worst", "worst group"])
     print(shown.to_string(index=False, float_format=lambda value: f"{value:.3f}"))
 

@@ -15,6 +15,8 @@ from typer.testing import CliRunner, Result
 
 from app.cli import app
 from auditkit.clip.calibration import load_calibration
+from auditkit.clip.domain import load_domain
+from auditkit.clip.folder import weights_sha256
 from auditkit.clip.zero_shot import UNCALIBRATED_THRESHOLD
 from auditkit.runs import Run
 
@@ -74,6 +76,22 @@ def test_scores_with_a_calibrated_adapter_say_so(made: dict[str, Any], tiny_run:
     assert tiny_run.embeddings_fingerprint("fair") == f"{facts['encoder_sha256']}+{facts['sha256']}"
     named = json.loads(call("score", tiny_run.path, "--encoder", made["adapter"], "--device", "cpu", "--json").stdout)
     assert named["scores"] == answer["scores"]  # the folder is an encoder's name too
+
+
+def test_whether_an_image_is_of_the_known_kind_is_judged_before_the_adapter(
+    made: dict[str, Any], tiny_run: Run
+) -> None:
+    call("score", tiny_run.path, "--encoder", made["encoder"], "--adapter", made["adapter"], "--device", "cpu")
+    found, domain = (
+        tiny_run.embeddings("tiny", fingerprint=weights_sha256(made["encoder"])),
+        load_domain(str(made["adapter"])),
+    )
+    assert found is not None
+    assert domain is not None
+    distance, inside = domain.assess(found[1])
+    table = tiny_run.scores()["gender@fair"].set_index("id").loc[found[0]]
+    assert np.allclose(table["domain_distance"], distance, atol=1e-5)
+    assert (table["in_domain"].to_numpy(bool) == inside).all()
 
 
 def test_without_its_own_calibration_the_scores_are_uncalibrated(

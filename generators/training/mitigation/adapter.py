@@ -191,22 +191,22 @@ def train(
             (out / "calibration" / f"{attr}{suffix}").unlink(missing_ok=True)
     (out / "calibration" / "reference.safetensors").unlink(missing_ok=True)
     adapter.save(out)
-    why = _calibrate(made, made.move(plain), table[part["calibration"]], part["calibration"], wanted, labelled, made_by)
+    why = _calibrate(made, plain, table[part["calibration"]], part["calibration"], wanted, labelled, made_by)
     return Trained(out, results, why)
 
 
 def _calibrate(
-    made: Encoder, moved: np.ndarray, rows: pd.DataFrame, chosen: np.ndarray, wanted: Attribute, labelled: Labelled,
+    made: Encoder, plain: np.ndarray, rows: pd.DataFrame, chosen: np.ndarray, wanted: Attribute, labelled: Labelled,
     made_by: str,
 ) -> str:  # fmt: skip
-    """Write the calibration and the domain; why not, where it cannot be."""
+    """Write the calibration, of moved embeddings, and the domain, of plain ones; why not, where it cannot be."""
     source = f"held-out images of {labelled.about}"
     try:
         fitted = fit_calibration(
-            moved[chosen] @ class_embeddings(made, wanted).T, rows["class"].tolist(), rows["source"].tolist(),
+            made.move(plain[chosen]) @ class_embeddings(made, wanted).T, rows["class"].tolist(), rows["source"].tolist(),
             encoder=made, attribute=wanted, source=source, made_by=made_by,
         )  # fmt: skip
-        domain = Domain.fit(moved[chosen], rows["source"].tolist(), encoder=made, source=source)
+        domain = Domain.fit(plain[chosen], rows["source"].tolist(), encoder=made, source=source)
     except CalibrationError as error:
         return error.what
     fitted.save(made.folder or Path())
