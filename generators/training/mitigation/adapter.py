@@ -203,8 +203,8 @@ def _calibrate(
     source = f"held-out images of {labelled.about}"
     try:
         fitted = fit_calibration(
-            made.move(plain[chosen]) @ class_embeddings(made, wanted).T, rows["class"].tolist(), rows["source"].tolist(),
-            encoder=made, attribute=wanted, source=source, made_by=made_by,
+            made.move(plain[chosen]) @ class_embeddings(made, wanted).T, rows["class"].tolist(),
+            rows["source"].tolist(), encoder=made, attribute=wanted, source=source, made_by=made_by,
         )  # fmt: skip
         domain = Domain.fit(plain[chosen], rows["source"].tolist(), encoder=made, source=source)
     except CalibrationError as error:
