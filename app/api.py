@@ -21,11 +21,12 @@ from typing import TYPE_CHECKING, Any
 from app import output
 from app.finding import RUNS, find_run
 from app.output import Progress, progress_bar
-from auditkit.errors import RunError, SpecError
+from auditkit.errors import EncoderError, RunError, SpecError
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from auditkit.clip.adapter import Adapter
     from auditkit.energy import Site
     from auditkit.guidance import Request
     from auditkit.plan import Plan
@@ -205,6 +206,7 @@ def score(
     *,
     scorers: Sequence[str] = (),
     encoder: str = ENCODER,
+    adapter: str | Path | None = None,
     device: str = "auto",
     batch_size: int | None = None,
     progress: bool | Progress = False,
@@ -213,8 +215,16 @@ def score(
 
     `occupation` is left out by default where the run's prompts have no axis of that name.
 
+    Args:
+        adapter: the folder of a contrastive adapter (`auditkit train adapter`) for that encoder. Scores then carry the
+            folder's name in place of the encoder's, and only the adapter's own attribute is scored. They are
+            calibrated by what lies in the folder, else uncalibrated. Measure them with `encoder=` the folder.
+
     Returns:
         A table for each scorer, keyed "gender@personas-clip": a row an image.
+
+    Raises:
+        EncoderError: the adapter is damaged, or of another encoder or attribute.
 
     Example:
         score(run, scorers=["gender"])
@@ -223,17 +233,60 @@ def score(
     from auditkit.clip.encoders import embed_run, load_encoder
 
     run = find_run(run)
-    wanted = list(scorers) or _scorers(run)
+    held, folder = _adapter(encoder, adapter)
+    wanted = list(scorers) or (_scorers(run) if held is None else [held.attribute])
     loaded = {name: registry.load("scorers", name) for name in wanted}
     eyes = None
     if any(getattr(scorer, "needs_encoder", True) for scorer in loaded.values()):
+        _only_its_attribute(held, folder, [n for n, one in loaded.items() if getattr(one, "needs_encoder", True)])
         eyes = load_encoder(encoder, device=device)
+        if held is not None and adapter is not None:
+            from auditkit.clip.adapter import adapted
+
+            eyes = adapted(eyes, held, folder)
         with progress_bar("score", progress) as show:
             embed_run(run, eyes, progress=show)
     for scorer in loaded.values():
         instance = scorer() if isinstance(scorer, type) else scorer
         run.write_scores(instance.score(run, eyes))
     return {key: table for key, table in run.scores().items() if key.split("@")[0] in wanted}
+
+
+def _adapter(encoder: str, adapter: str | Path | None) -> tuple[Adapter | None, Path]:
+    """The adapter that was asked for, by --adapter or by an encoder that is one's folder, and its folder."""
+    from auditkit.clip.adapter import load_adapter
+    from auditkit.clip.folder import find_folder, is_adapter
+
+    folder = find_folder(encoder) if adapter is None else Path(adapter).expanduser().resolve()
+    if folder is None or (adapter is None and not is_adapter(folder)):
+        return None, Path()
+    return load_adapter(folder), folder
+
+
+def adapter_used(encoder: str, adapter: str | Path | None = None) -> dict[str, Any] | None:
+    """What `score` says of an adapter: folder, attribute, sha256, encoder, encoder_sha256, calibrated; None without.
+
+    Raises:
+        EncoderError, CalibrationError: it is damaged, or its calibration is, or is that of another adapter.
+    """
+    from auditkit.clip.calibration import load_calibration
+
+    held, folder = _adapter(encoder, adapter)
+    if held is None:
+        return None
+    return {
+        "folder": str(adapter or encoder), "attribute": held.attribute, "sha256": held.sha256, "encoder": held.encoder,
+        "encoder_sha256": held.encoder_sha256, "calibrated": load_calibration(str(folder), held.attribute) is not None,
+    }  # fmt: skip
+
+
+def _only_its_attribute(adapter: Adapter | None, folder: Path, scorers: Sequence[str]) -> None:
+    strange = [name for name in scorers if adapter is not None and name != adapter.attribute]
+    if adapter is not None and strange:
+        raise EncoderError(
+            f"The adapter was trained for {adapter.attribute}, and says nothing of {strange[0]}.", where=folder,
+            mend=f"Score {', '.join(strange)} without it.",
+        )  # fmt: skip
 
 
 def measure(

@@ -60,22 +60,39 @@ def score(
     scorer: Annotated[
         list[str], typer.Option(help="Repeat for more; by default all that the bundled encoder is calibrated for.")
     ] = [],  # noqa: B006 (typer reads the default, nobody changes it)
+    adapter: Annotated[
+        Path | None,
+        typer.Option(help="A contrastive adapter for the encoder (auditkit train adapter), for its own attribute."),
+    ] = None,
     device: DeviceOption = "auto",
     runs: RunsOption = api.RUNS,
 ) -> Answer:
     """Say what every image is perceived to show: gender presentation, skin tone, occupation, age, mobility aids."""
     found = api.find_run(run, folder=runs)
-    scores = api.score(found, scorers=scorer, encoder=encoder, device=device, progress=True)
+    scores = api.score(found, scorers=scorer, encoder=encoder, adapter=adapter, device=device, progress=True)
     counts = {key: table["label"].value_counts().to_dict() for key, table in scores.items()}
 
     def show() -> None:
         for key, labels in counts.items():
             rows = [(label, count, f"{count / sum(labels.values()):.0%}") for label, count in labels.items()]
             output.console().print(output.table(["label", ">images", ">share"], rows, title=key))
-        output.console().print(f"Next: auditkit measure {found.path}", soft_wrap=True)
+        for line in _of_adapter(said):
+            output.console().print(line, soft_wrap=True)
+        how = "" if said is None else f" --encoder {said['folder']} --attribute {said['attribute']}"
+        output.console().print(f"Next: auditkit measure {found.path}{how}", soft_wrap=True)
 
+    said = api.adapter_used(encoder, adapter)
     _note_seal(found)
-    return Answer({"run": found.id, "scores": counts}, show)
+    return Answer({"run": found.id, "scores": counts} | ({} if said is None else {"adapter": said}), show)
+
+
+def _of_adapter(said: dict[str, Any] | None) -> list[str]:
+    if said is None:
+        return []
+    fitted = "calibrated on held-out images, see its adapter.json" if said["calibrated"] else (
+        "uncalibrated: shares are not corrected for the scorer's errors"
+    )  # fmt: skip
+    return [f"Adapter {said['sha256'][:12]} on {said['encoder']} {said['encoder_sha256'][:12]}; {fitted}."]
 
 
 def measure(

@@ -36,6 +36,9 @@ class Encoder:
     Embeddings are float32 rows of unit length; the cosine of two is their dot product.
     """
 
+    base: Encoder | None = None
+    """The encoder that this one is an adapter behind (auditkit.clip.adapter); None for one that stands alone."""
+
     def __init__(
         self,
         model: Any,
@@ -65,6 +68,19 @@ class Encoder:
         """What was passed to `load_encoder`."""
         self.folder = folder
         """Where the encoder's calibration is, or None for a model loaded by name."""
+
+    @property
+    def tower(self) -> Any:
+        """The image tower, a torch module: pixels to embeddings before they are made unit.
+
+        Raises:
+            EncoderError: there is an adapter behind it, which the tower alone would pass by.
+        """
+        return self._model.visual
+
+    def move(self, embeddings: np.ndarray) -> np.ndarray:
+        """Embeddings of `base` as this encoder's own; as they are, where it stands alone."""
+        return embeddings
 
     @property
     def image_size(self) -> int:
@@ -185,8 +201,9 @@ def load_encoder(
     """Load a CLIP encoder.
 
     Args:
-        name: a bundled encoder (`personas-clip`); a folder in open_clip's layout; an open_clip model with a
-            weights tag (`ViT-B-32:laion2b_s34b_b79k`) or a local file (`ViT-B-32:weights.safetensors`).
+        name: a bundled encoder (`personas-clip`); a folder in open_clip's layout, or an adapter's; an open_clip
+            model with a weights tag (`ViT-B-32:laion2b_s34b_b79k`) or a local file
+            (`ViT-B-32:weights.safetensors`).
         device: `auto` (CUDA, else MPS, else the CPU) or a torch device.
         allow_network: fetch a tag's weights where they are not in the hub's local cache.
         bf16: on CUDA, compute in bfloat16; embeddings then differ in the third digit, and a calibration that
@@ -198,6 +215,12 @@ def load_encoder(
     device = pick_device(device)
     bf16 = bf16 and device.startswith("cuda")
     folder = layout.find_folder(name)
+    if folder is not None and layout.is_adapter(folder):
+        from auditkit.clip.adapter import adapted, load_adapter
+
+        adapter = load_adapter(folder)
+        base = load_encoder(adapter.encoder, device=device, allow_network=allow_network, bf16=bf16)
+        return adapted(base, adapter, folder)
     if folder is not None:
         return _from_folder(folder, name, device=device, bf16=bf16, allow_network=allow_network)
     layout.refuse_pickle(Path(name))
@@ -212,6 +235,12 @@ def embed_run(
     Returns:
         The images' ids in the order they first appear in the images table, and float32 [n, dim] beside them.
     """
+    if encoder.base is not None:  # what its base has seen before is not read again
+        ids, plain = embed_run(run, encoder.base, batch_size=batch_size, progress=progress)
+        array = encoder.move(plain)
+        if ids:
+            run.write_embeddings(encoder.name, ids, array, fingerprint=encoder.sha256)
+        return ids, array
     images = run.images()
     ids = [str(value) for value in images["id"].drop_duplicates()]
     cached = run.embeddings(encoder.name, fingerprint=encoder.sha256)

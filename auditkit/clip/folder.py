@@ -30,6 +30,7 @@ CONFIG, WEIGHTS, BPE, HASHES = (
 )
 _PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl")
 _RESTORE = "Restore the folder from where it came (for a bundled encoder: git checkout)."
+ADAPTER, ADAPTER_WEIGHTS = "adapter.json", "adapter.safetensors"
 BUNDLED = Path(__file__).parent / "bundled"
 
 
@@ -137,16 +138,39 @@ def find_folder(name: str) -> Path | None:
 
 
 def weights_sha256(folder: Path) -> str:
-    """The sha256 of an encoder's weights, from weights.json where there is one (nothing is checked).
+    """The sha256 of an encoder's weights, from weights.json where there is one (nothing is checked); for an
+    adapter's folder that of its encoder's weights, `+`, and its own.
 
     Raises:
         EncoderError: weights.json cannot be read, or there are no weights.
     """
+    if is_adapter(folder):
+        return _adapter_sha256(folder)
     if (folder / HASHES).is_file():
         return _read_hashes(folder)[WEIGHTS]
     if not (folder / WEIGHTS).is_file():
         raise EncoderError("The encoder's weights are missing.", where=folder / WEIGHTS, mend=_RESTORE)
     return sha256_file(folder / WEIGHTS)
+
+
+def is_adapter(folder: Path) -> bool:
+    """Whether the folder holds an adapter for an encoder (auditkit.clip.adapter) in place of an encoder."""
+    return (folder / ADAPTER).is_file()
+
+
+def adapted_sha256(encoder: str, adapter: str) -> str:
+    """What identifies an encoder with an adapter behind it: both hashes, so that either can be read off."""
+    return f"{encoder}+{adapter}"
+
+
+def _adapter_sha256(folder: Path) -> str:
+    try:
+        facts = json.loads((folder / ADAPTER).read_text(encoding="utf-8"))
+        return adapted_sha256(str(facts["encoder_sha256"]), str(facts["sha256"]))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise EncoderError(
+            f"The adapter cannot be read: {error}", where=folder / ADAPTER, mend="Train it again."
+        ) from error
 
 
 def _read_hashes(folder: Path) -> dict[str, str]:

@@ -49,13 +49,18 @@ class ZeroShot:
             raise RunError(
                 "The run has no images to score.", where=run.path, mend="Generate or import some first."
             )
-        return self.score_embeddings(ids, embeddings, encoder)
+        plain = None if encoder.base is None else embed_run(run, encoder.base)[1]
+        return self.score_embeddings(ids, embeddings, encoder, plain=plain)
 
-    def score_embeddings(self, ids: list[str], embeddings: np.ndarray, encoder: Encoder) -> pd.DataFrame:
+    def score_embeddings(
+        self, ids: list[str], embeddings: np.ndarray, encoder: Encoder, *, plain: np.ndarray | None = None
+    ) -> pd.DataFrame:
         """As `score`, from embeddings.
 
         Args:
             embeddings: float32 [n, dim], unit rows, one for each id.
+            plain: those of the encoder's base, where it has one: an adapter draws images of every kind toward the
+                classes, so whether an image is of a known kind is seen in them.
         """
         import numpy as np
         import pandas as pd
@@ -70,7 +75,7 @@ class ZeroShot:
         posterior = posteriors(cosines, encoder.logit_scale, temperature)
         outcomes = np.array([*wanted.classes, UNKNOWN], dtype=object)
         domain = load_domain(encoder)
-        distance, inside = (np.nan, None) if domain is None else domain.assess(embeddings)
+        distance, inside = (np.nan, None) if domain is None else domain.assess(embeddings if plain is None else plain)
         table = pd.DataFrame(
             {
                 "id": ids,

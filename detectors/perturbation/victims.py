@@ -49,7 +49,7 @@ class ClipVictim:
         self.name, self.sha256, self.device = encoder.name, encoder.sha256, device
         self._side = encoder.image_size
         # The public methods of `Encoder` take files and give arrays; a gradient needs the tower itself.
-        self._tower = encoder._model.visual
+        self._tower = encoder.tower
         settings = getattr(self._tower, "preprocess_cfg", None) or {}
         self._mean, self._std = settings.get("mean", (0.5,) * 3), settings.get("std", (0.5,) * 3)
 

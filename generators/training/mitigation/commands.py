@@ -1,4 +1,4 @@
-"""`auditkit train mitigation-head | slider | image-references`: the parts that some mitigations need."""
+"""`auditkit train mitigation-head | slider | image-references`, the parts that some mitigations need; and `adapter`."""
 
 from __future__ import annotations
 
@@ -131,6 +131,69 @@ def image_references(
             found, attribute, looking, out, progress=lambda done, total: bar(done / total, done, "images")
         )
     typer.echo(f"Written: {made}")
+
+
+@app.command()
+def adapter(
+    images: Annotated[
+        Path | None,
+        typer.Argument(help="A folder of images with a metadata.csv: file_name, a column of classes, one of groups."),
+    ] = None,
+    corpus: Annotated[Path | None, typer.Option(help="Take drawings of the persona corpus instead.")] = None,
+    attribute: Annotated[
+        str, typer.Option("--attribute", "-a", help="The classes to part, and their column.")
+    ] = "gender",
+    group: Annotated[str, typer.Option(help="The spurious groups to part less by: a column.")] = "occupation",
+    style: Annotated[list[str], typer.Option(help="With --corpus: only drawings of this style; repeat for more.")] = [],  # noqa: B006
+    source: Annotated[
+        str, typer.Option(help="A column whose equal values never fall on both sides of the split into train and test.")
+    ] = "",
+    encoder: Annotated[str, typer.Option(help="The encoder whose embeddings are moved.")] = "personas-clip",
+    contrast: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of the contrastive loss; the rest is cross-entropy.")
+    ] = 0.5,
+    hidden: Annotated[int, typer.Option(min=1, max=8192, help="Width of the adapter's bottleneck.")] = 128,
+    out: Annotated[Path, typer.Option(help="Folder to write the adapter into; its name is that of the scores.")] = Path(
+        "training/adapter"
+    ),
+    steps: Steps = 300,
+    batch: Batch = 128,
+    lr: Rate = 1e-3,
+    seed: Seed = 0,
+    device: Device = "auto",
+) -> None:
+    """Train a contrastive adapter for the measuring encoder: classes told apart alike in every spurious group.
+
+    Example: auditkit train adapter --corpus corpus --style openmoji --attribute gender --group occupation
+    """
+    from auditkit.clip.encoders import load_encoder
+    from generators import corpus as corpora
+    from generators.training.mitigation import adapter as trainer
+
+    if (images is None) == (corpus is None):
+        raise GeneratorError(
+            "an adapter learns from images of a folder, or from drawings of the corpus", where="auditkit train adapter",
+            mend="Name a folder, or pass --corpus: one of them.",
+        )  # fmt: skip
+    with Bar("adapter") as bar:
+        if images is not None:
+            labelled = trainer.in_folder(images, attribute, group, source)
+        else:
+            labelled = trainer.in_corpus(corpora.read(corpus or Path()), attribute, group, style, source)
+        made = trainer.train(
+            labelled, load_encoder(encoder, device=device), out, attribute=attribute, group=group, contrast=contrast,
+            hidden=hidden, steps=steps, batch=batch, lr=lr, seed=seed, progress=bar,
+        )  # fmt: skip
+    typer.echo(made.results.to_string(index=False, float_format=lambda value: f"{value:.3f}"))
+    if made.better is None:
+        typer.echo(
+            f"No class has {trainer.FEWEST} test images in a group: too few to say whether the worst one gained."
+        )
+    elif not made.better:
+        typer.echo("Not better than no adapter: the worst group of the test images did not gain.")
+    if made.uncalibrated:
+        typer.echo(f"Uncalibrated: {made.uncalibrated} Shares measured with it are not corrected for its errors.")
+    typer.echo(f"Written: {made.folder}\nNext: auditkit score RUN --encoder {encoder} --adapter {made.folder}")
 
 
 def _opened(run: Path, generator: str | None, device: str) -> tuple[Run, LatentGenerator]:

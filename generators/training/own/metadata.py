@@ -48,8 +48,11 @@ def find_table(folder: Path) -> Path | None:
     return found[0] if found else None
 
 
-def read_table(path: Path) -> list[Entry]:
+def read_table(path: Path, *, captions: bool = True) -> list[Entry]:
     """The lines of a metadata.csv, captions.csv or metadata.jsonl, in order.
+
+    Args:
+        captions: whether there must be a column of them.
 
     Raises:
         TableError: it is not UTF-8, not of its format, lacks the column of file names or of captions, or two columns
@@ -64,7 +67,8 @@ def read_table(path: Path) -> list[Entry]:
     if not lines:
         raise TableError("The table has no lines.", where=path, mend="Add a line for each image: file_name,text")
     names = list(dict.fromkeys(name for _, row in lines for name in row))
-    file, text = (_column(path, names, known) for known in (FILE_COLUMNS, TEXT_COLUMNS))
+    file = _column(path, names, FILE_COLUMNS)
+    text = _column(path, names, TEXT_COLUMNS) if captions or any(name in TEXT_COLUMNS for name in names) else ""
     renamed = _attributes(path, [name for name in names if name not in (file, text)])
     entries = []
     for number, row in lines:
