@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 DetectorOption = Annotated[
     list[str],
-    typer.Option("--detector", help="A detector's name, or path:FOLDER; repeat for more. By default all installed, but photographs-detector."),
+    typer.Option(
+        "--detector",
+        help="A detector's name, or path:FOLDER; repeat for more. By default all installed, but photographs-detector.",
+    ),
 ]
 COLORS = {"generated": "bold red", "abstain": "bold yellow"}
 LIMIT = 0.99  # as in `detectors.trained`, which would import numpy here

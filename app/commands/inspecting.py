@@ -35,7 +35,10 @@ BankOption = Annotated[
 
 DetectorOption = Annotated[
     list[str],
-    typer.Option("--detector", help="Detector to ask, or path:FOLDER of one; by default all installed, but photographs-detector."),
+    typer.Option(
+        "--detector",
+        help="Detector to ask, or path:FOLDER of one; by default all installed, but photographs-detector.",
+    ),
 ]
 NoDetectorOption = Annotated[bool, typer.Option("--no-detector", help="Ask no detector.")]
 
