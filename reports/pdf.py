@@ -31,11 +31,7 @@ def to_pdf(html: str) -> bytes:
     Raises:
         PdfError: WeasyPrint or Pango, which it needs, is not there.
     """
-    try:
-        import weasyprint
-    except (ImportError, OSError) as error:  # OSError: its library is there, Pango is not
-        why = str(error).splitlines()[0]
-        raise PdfError(f"no PDF can be made here: {why}", where="weasyprint", mend=MEND) from None
+    weasyprint = _library()
     made = weasyprint.HTML(string=html, url_fetcher=_fetcher(), media_type="print").write_pdf(
         stylesheets=[weasyprint.CSS(string=STYLE)], pdf_variant=VARIANT, pdf_tags=True, optimize_images=True
     )
@@ -51,6 +47,25 @@ def write_pdf(html: Path, pdf: Path) -> Path:
     """
     write_atomic(pdf, to_pdf(html.read_text(encoding="utf-8")))
     return pdf
+
+
+def _library() -> Any:
+    """WeasyPrint, without what its import does to everyone: it has Pillow read truncated images as if they were whole.
+
+    Raises:
+        PdfError: it or Pango is not there.
+    """
+    from PIL import ImageFile
+
+    before = ImageFile.LOAD_TRUNCATED_IMAGES
+    try:
+        import weasyprint
+    except (ImportError, OSError) as error:  # OSError: its library is there, Pango is not
+        why = str(error).splitlines()[0]
+        raise PdfError(f"no PDF can be made here: {why}", where="weasyprint", mend=MEND) from None
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES = before
+    return weasyprint
 
 
 def _fetcher() -> Any:

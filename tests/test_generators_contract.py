@@ -18,7 +18,15 @@ JOBS = [
 ]
 
 
-@pytest.fixture(scope="module", params=[*CHECKPOINTS, *registry.names("generators")])
+HEAVY = {"personas-balanced", "personas-pixel"}
+"""One is `personas` with other weights, the other has 16 times the tokens: `make slow` has them."""
+
+
+def offered(name: str) -> object:
+    return pytest.param(name, marks=pytest.mark.slow) if name in HEAVY else name
+
+
+@pytest.fixture(scope="module", params=[*CHECKPOINTS, *map(offered, registry.names("generators"))])
 def generator(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Generator:
     if request.param in CHECKPOINTS:
         folder = CHECKPOINTS[request.param](tmp_path_factory.mktemp("tiny") / request.param)

@@ -21,6 +21,7 @@ from app import cli
 from auditkit.errors import RunError
 from auditkit.files import sha256_file
 from auditkit.runs import Run
+from auditkit.schemas import SCHEMA_VERSION
 from reports import model_card, pdf, report_schema, site
 
 EVIL = '<script>alert("x")</script> [a](http://evil.test) | x'
@@ -190,6 +191,16 @@ def test_an_exported_folder_opens_without_a_server_and_is_accessible(run, tmp_pa
     page.wait_for_function(f"{wide}.every(width => width > 0)", timeout=5000)
 
 
+def test_making_a_pdf_leaves_truncated_images_refused():
+    """WeasyPrint's import has Pillow read them as if they were whole, for everyone in the process."""
+    said = (
+        "from PIL import ImageFile\nfrom reports import pdf\n"
+        "pdf.to_pdf('<html lang=en><title>t</title><body>x</body></html>')\nprint(ImageFile.LOAD_TRUNCATED_IMAGES)"
+    )
+    done = subprocess.run([sys.executable, "-c", said], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
 def test_the_schema_refuses_a_number_without_data_and_an_unknown_status():
     schema = report_schema.schema()
     jsonschema.Draft202012Validator.check_schema(schema)
@@ -197,7 +208,9 @@ def test_the_schema_refuses_a_number_without_data_and_an_unknown_status():
            "group": "g", "reference": None, "n_images": 1, "n_prompts": 1, "estimate": None, "ci_low": None,
            "ci_high": None, "ci_method": None, "null_value": None, "p_value": None, "p_holm": None, "p_bh": None,
            "unit": "share", "direction": "none", "status": "insufficient", "note": None}  # fmt: skip
-    document = {"kind": report_schema.KIND, "schema_version": 2, "run_id": "r", "summary": [], "provenance": {}}
+    document = {
+        "kind": report_schema.KIND, "schema_version": SCHEMA_VERSION, "run_id": "r", "summary": [], "provenance": {},
+    }  # fmt: skip
     check = jsonschema.Draft202012Validator(schema)
     assert check.is_valid(document | {"measurements": [row]})
     assert not check.is_valid(document | {"measurements": [row | {"estimate": 0.0}]})
