@@ -31,7 +31,7 @@ def to_pdf(html: str) -> bytes:
     Raises:
         PdfError: WeasyPrint or Pango, which it needs, is not there.
     """
-    weasyprint = _library()
+    weasyprint = library()
     made = weasyprint.HTML(string=html, url_fetcher=_fetcher(), media_type="print").write_pdf(
         stylesheets=[weasyprint.CSS(string=STYLE)], pdf_variant=VARIANT, pdf_tags=True, optimize_images=True
     )
@@ -49,7 +49,7 @@ def write_pdf(html: Path, pdf: Path) -> Path:
     return pdf
 
 
-def _library() -> Any:
+def library() -> Any:
     """WeasyPrint, without what its import does to everyone: it has Pillow read truncated images as if they were whole.
 
     Raises:

@@ -107,8 +107,17 @@ def streams(data: bytes) -> bytes:
     return out
 
 
+@pytest.fixture(scope="module")
+def weasyprint():
+    """The library, as the product imports it; without it or Pango its tests are skipped."""
+    try:
+        return pdf.library()
+    except pdf.PdfError as error:
+        pytest.skip(str(error))
+
+
+@pytest.mark.usefixtures("weasyprint")
 def test_a_pdf_is_tagged_with_language_title_headings_and_heads_of_tables(card):
-    pytest.importorskip("weasyprint")
     made = pdf.to_pdf(model_card.to_html(card))
     assert made.startswith(b"%PDF-")
     told = streams(made)
@@ -126,8 +135,8 @@ def test_a_pdf_is_tagged_with_language_title_headings_and_heads_of_tables(card):
     assert b"pdfuaid" in told
 
 
+@pytest.mark.usefixtures("weasyprint")
 def test_pictures_in_a_pdf_keep_their_alternative_text():
-    pytest.importorskip("weasyprint")
     out = io.BytesIO()
     Image.new("RGB", (4, 4)).save(out, format="PNG")
     dot = f"data:image/png;base64,{base64.b64encode(out.getvalue()).decode()}"
@@ -135,8 +144,7 @@ def test_pictures_in_a_pdf_keep_their_alternative_text():
     assert b"/Alt" in streams(made)
 
 
-def test_a_pdf_fetches_nothing(tmp_path, monkeypatch):
-    weasyprint = pytest.importorskip("weasyprint")
+def test_a_pdf_fetches_nothing(tmp_path, monkeypatch, weasyprint):
     (tmp_path / "secret.png").write_bytes(b"secret")
     asked = []
     base = weasyprint.urls.URLFetcher
@@ -191,6 +199,7 @@ def test_an_exported_folder_opens_without_a_server_and_is_accessible(run, tmp_pa
     page.wait_for_function(f"{wide}.every(width => width > 0)", timeout=5000)
 
 
+@pytest.mark.usefixtures("weasyprint")
 def test_making_a_pdf_leaves_truncated_images_refused():
     """WeasyPrint's import has Pillow read them as if they were whole, for everyone in the process."""
     said = (
@@ -219,8 +228,8 @@ def test_the_schema_refuses_a_number_without_data_and_an_unknown_status():
     assert not check.is_valid(document)
 
 
+@pytest.mark.usefixtures("weasyprint")
 def test_the_verbs_write_card_pdf_and_folder(run, tmp_path):
-    pytest.importorskip("weasyprint")
     done = CliRunner().invoke(cli.app, ["card", str(run.path), "--out", str(tmp_path), "--pdf", "--json"])
     assert done.exit_code == 0, done.output
     assert Path(json.loads(done.stdout)["pdf"]).read_bytes().startswith(b"%PDF-")
