@@ -110,6 +110,7 @@ def test_the_same_command_makes_no_image_again(place: Path, done: Any) -> None:
     assert {path: path.stat().st_mtime_ns for path in times} == times
 
 
+@pytest.mark.slow
 def test_a_call_that_was_cut_off_goes_on_with_what_it_had(place: Path, done: Any, tmp_path: Path) -> None:
     class Cut(Exception):
         pass

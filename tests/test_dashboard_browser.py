@@ -110,6 +110,7 @@ def test_every_view_opens_cleanly_and_is_accessible(page, address, run, path):
     assert_clean(page)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", ["What marks survive", "Keys"])
 def test_every_part_of_the_watermarks_opens_cleanly_and_is_accessible(page, address, part):
     open_view(page, f"{address}/watermarks?part={part.replace(' ', '+')}")
@@ -117,6 +118,7 @@ def test_every_part_of_the_watermarks_opens_cleanly_and_is_accessible(page, addr
     assert_clean(page)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("part", "text"),
     [("A scan", "1 file"), ("In a run", "58 of these 60 copies verify"), ("Trust", "Lists in force"),
@@ -128,6 +130,7 @@ def test_every_part_of_provenance_opens_cleanly_and_is_accessible(page, address,
     assert_clean(page)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("part", "text"),
     [("Evaluations", "On what it has not seen"), ("At your own volume", "Images that come in"), ("Cards", "etector")],
@@ -138,6 +141,7 @@ def test_every_part_of_the_detectors_opens_cleanly_and_is_accessible(page, addre
     assert_clean(page)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("part", "text"), [("Label", "Draw a random sample"), ("Agreement", "Nobody has decided")])
 def test_every_part_of_the_review_opens_cleanly_and_is_accessible(page, address, run, part, text):
     open_view(page, f"{address}/review?part={part}&run={run.path.name}")

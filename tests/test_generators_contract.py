@@ -18,8 +18,8 @@ JOBS = [
 ]
 
 
-HEAVY = {"personas-balanced", "personas-pixel"}
-"""One is `personas` with other weights, the other has 16 times the tokens: `make slow` has them."""
+HEAVY = {"personas-balanced", "personas-dit", "personas-pixel"}
+"""The first is `personas` with other weights, the others are here as tiny PRX checkpoints; `make slow` has them."""
 
 
 def offered(name: str) -> object:

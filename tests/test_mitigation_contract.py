@@ -42,7 +42,12 @@ def without_loop(tmp_path_factory: pytest.TempPathFactory) -> LatentGenerator:
     return LatentGenerator(CHECKPOINTS["pixart-sigma"](tmp_path_factory.mktemp("tiny") / "pixart"), device="cpu")
 
 
-@pytest.fixture(params=NAMES)
+def offered(name: str) -> object:
+    """Decoding and encoding at every step takes seconds: `make slow` has `image-guidance`."""
+    return pytest.param(name, marks=pytest.mark.slow) if name == "image-guidance" else name
+
+
+@pytest.fixture(params=[*map(offered, NAMES)])
 def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
