@@ -19,14 +19,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app import output
+from app.adapters import check_attribute, find_adapter
 from app.finding import RUNS, find_run
 from app.output import Progress, progress_bar
-from auditkit.errors import EncoderError, RunError, SpecError
+from app.pages import report
+from auditkit.errors import RunError, SpecError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from auditkit.clip.adapter import Adapter
     from auditkit.energy import Site
     from auditkit.guidance import Request
     from auditkit.plan import Plan
@@ -233,12 +234,12 @@ def score(
     from auditkit.clip.encoders import embed_run, load_encoder
 
     run = find_run(run)
-    held, folder = _adapter(encoder, adapter)
+    held, folder = find_adapter(encoder, adapter)
     wanted = list(scorers) or (_scorers(run) if held is None else [held.attribute])
     loaded = {name: registry.load("scorers", name) for name in wanted}
     eyes = None
     if any(getattr(scorer, "needs_encoder", True) for scorer in loaded.values()):
-        _only_its_attribute(held, folder, [n for n, one in loaded.items() if getattr(one, "needs_encoder", True)])
+        check_attribute(held, folder, [n for n, one in loaded.items() if getattr(one, "needs_encoder", True)])
         eyes = load_encoder(encoder, device=device)
         if held is not None and adapter is not None:
             from auditkit.clip.adapter import adapted
@@ -250,43 +251,6 @@ def score(
         instance = scorer() if isinstance(scorer, type) else scorer
         run.write_scores(instance.score(run, eyes))
     return {key: table for key, table in run.scores().items() if key.split("@")[0] in wanted}
-
-
-def _adapter(encoder: str, adapter: str | Path | None) -> tuple[Adapter | None, Path]:
-    """The adapter that was asked for, by --adapter or by an encoder that is one's folder, and its folder."""
-    from auditkit.clip.adapter import load_adapter
-    from auditkit.clip.folder import find_folder, is_adapter
-
-    folder = find_folder(encoder) if adapter is None else Path(adapter).expanduser().resolve()
-    if folder is None or (adapter is None and not is_adapter(folder)):
-        return None, Path()
-    return load_adapter(folder), folder
-
-
-def adapter_used(encoder: str, adapter: str | Path | None = None) -> dict[str, Any] | None:
-    """What `score` says of an adapter: folder, attribute, sha256, encoder, encoder_sha256, calibrated; None without.
-
-    Raises:
-        EncoderError, CalibrationError: it is damaged, or its calibration is, or is that of another adapter.
-    """
-    from auditkit.clip.calibration import load_calibration
-
-    held, folder = _adapter(encoder, adapter)
-    if held is None:
-        return None
-    return {
-        "folder": str(adapter or encoder), "attribute": held.attribute, "sha256": held.sha256, "encoder": held.encoder,
-        "encoder_sha256": held.encoder_sha256, "calibrated": load_calibration(str(folder), held.attribute) is not None,
-    }  # fmt: skip
-
-
-def _only_its_attribute(adapter: Adapter | None, folder: Path, scorers: Sequence[str]) -> None:
-    strange = [name for name in scorers if adapter is not None and name != adapter.attribute]
-    if adapter is not None and strange:
-        raise EncoderError(
-            f"The adapter was trained for {adapter.attribute}, and says nothing of {strange[0]}.", where=folder,
-            mend=f"Score {', '.join(strange)} without it.",
-        )  # fmt: skip
 
 
 def measure(
@@ -380,93 +344,6 @@ def compare(
         **_measuring_encoder(encoder, attributes),
     )  # fmt: skip
     return paired(a, b, options)
-
-
-def comparison_page(
-    changes: pd.DataFrame, first: Run | str | Path, second: Run | str | Path, out: str | Path, *, pdf: bool = False
-) -> Path:
-    """Write what `compare` found as one page that needs nothing else.
-
-    Args:
-        changes: what `compare(first, second)` returned.
-        out: the HTML file. pdf: also as tagged PDF, under its name with the ending .pdf.
-
-    Example:
-        comparison_page(compare(run, fair), run, fair, "comparison.html")
-    """
-    from reports.comparison_page import write_page
-
-    page = write_page(changes, find_run(first), find_run(second), out)
-    if pdf:
-        from reports.pdf import write_pdf
-
-        write_pdf(page, page.with_suffix(".pdf"))
-    return page
-
-
-def report(run: Run | str | Path, *, out: str | Path | None = None, pdf: bool = False) -> Path:
-    """Write the run's report: a self-contained HTML page with a CSV and a JSON file beside it.
-
-    Args:
-        pdf: also write the page as tagged PDF (PDF/UA-1), under its name with the ending .pdf.
-
-    Returns:
-        The HTML file.
-
-    Example:
-        report(run)  # runs/<id>/report/index.html
-    """
-    from reports.build import build
-
-    page = build(find_run(run), out=None if out is None else Path(out))
-    if pdf:
-        from reports.pdf import write_pdf
-
-        write_pdf(page, page.with_suffix(".pdf"))
-    return page
-
-
-def card(run: Run | str | Path, *, out: str | Path | None = None, pdf: bool = False) -> Path:
-    """Write the run's model card: one page of plain sentences as HTML and Markdown.
-
-    Args:
-        out: a folder; `report/` in the run by default.
-        pdf: also as tagged PDF.
-
-    Returns:
-        The HTML file; model-card.md, and model-card.pdf, lie beside it.
-
-    Example:
-        card(run)  # runs/<id>/report/model-card.html
-    """
-    from reports import model_card
-
-    found = find_run(run)
-    page, _ = model_card.write(model_card.card(found), found.path / "report" if out is None else out)
-    if pdf:
-        from reports.pdf import write_pdf
-
-        write_pdf(page, page.with_suffix(".pdf"))
-    return page
-
-
-def export(run: Run | str | Path, *, out: str | Path, images: bool = True, progress: bool = False) -> Path:
-    """Write the run as a folder of pages that opens without a server: report, card, disclosure, images, data.
-
-    Args:
-        out: a new folder.
-        images: whether every image, with its thumbnail, is in it.
-
-    Returns:
-        Its index.html.
-
-    Example:
-        export(run, out="audit-for-the-board")
-    """
-    from reports.site import write_site
-
-    with progress_bar("export", progress) as show:
-        return write_site(find_run(run), out, images=images, progress=show)
 
 
 def audit(

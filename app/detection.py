@@ -64,8 +64,8 @@ def train_detector(
         launder: autoencoders that held-out real images are laundered through for the false-accusation rate on the card;
             none with ().
         skip_bad: leave out files that are no images, and count them.
-        settings: options, name, seed, fpr, minutes, adversarial, calibration, limit, shares, duplicates, near; see
-            `detectors.training.train`.
+        settings: options, name, seed, fpr, minutes, adversarial, calibration, limit, by_name, shares, duplicates, near;
+            see `detectors.training.train`.
 
     Raises:
         DetectorError, PluginError, ImageError.
@@ -116,7 +116,7 @@ def detect(
     Args:
         targets: image files, and folders, every file below which is looked at.
         detectors: names, `path:FOLDER` or loaded ones; () is every one that is installed, but for those
-            that are asked by name alone (`auditkit.provenance.detecting.BY_NAME`).
+            that are asked only where they are named (`Detector.by_name`).
         fpr: false positive rate to judge at, one that the detectors froze a threshold at; by default their first.
         but: a file to leave out, that the answer is written to.
 
@@ -153,22 +153,23 @@ def detect(
 
 
 def load_detectors(named: Sequence[str | Path | Detector], *, device: str = "auto") -> list[Detector]:
-    """The detectors that are named, or those that are asked without (`detecting.asked`).
+    """The detectors that are named, or every one that is installed and need not be named.
 
     Raises:
         DetectorError: there is none, two have one name, or one is missing or damaged.
     """
-    from auditkit.provenance.detecting import asked
+    from auditkit.provenance.detecting import by_name, installed
     from detectors.trained import load
 
-    wanted = list(named) or list(asked())
-    if not wanted:
+    wanted = list(named) or installed()
+    found = [load(each, device=device) if isinstance(each, str | Path) else each for each in wanted]
+    found = found if named else [one for one in found if not by_name(one)]
+    if not found:
         raise DetectorError(
             "no detector is installed, and none is named",
             where="--detector",
             mend="train one: auditkit train detector DATA --out FOLDER; then --detector path:FOLDER",
         )
-    found = [load(each, device=device) if isinstance(each, str | Path) else each for each in wanted]
     names = [each.name for each in found]
     for name in names:
         if names.count(name) > 1:
@@ -203,18 +204,19 @@ def detector_card(name: str | Path) -> dict[str, Any]:
 
     found = load(name, device="cpu")
     return {
-        **found.card, "name": found.name, "sha256": found.sha256, "knows": list(found.knows),
+        **found.card, "name": found.name, "sha256": found.sha256, "knows": list(found.knows), "by_name": found.by_name,
         "thresholds": [vars(each) for each in found.thresholds], "warnings": warnings(found.card),
     }  # fmt: skip
 
 
 def summary(card: Mapping[str, Any]) -> dict[str, Any]:
-    """Of a card, what a list shows: family, generators known, AUROC on held-out sources, warnings."""
+    """Of a card, what a list shows: family, generators known, whether it is to be named, AUROC held out, warnings."""
     tested = card.get("test", {}).get("overall", [])
     area = next((row["estimate"] for row in tested if row["metric"] == "auroc"), None)
     return {
         "family": card.get("family", {}).get("name"),
         "knows": card.get("knows", []),
+        "by_name": card.get("by_name", False),
         "auroc": area,
         "fpr": [each["fpr"] for each in card.get("thresholds", [])],
         "warnings": card.get("warnings", []),

@@ -11,8 +11,8 @@ from typing import Any
 __version__ = "0.1.0"
 
 _VERBS = {
-    "app.api": ("generate", "import_folder", "score", "measure", "compare", "comparison_page", "audit", "report",
-                "card", "export"),
+    "app.api": ("generate", "import_folder", "score", "measure", "compare", "audit"),
+    "app.pages": ("report", "card", "export", "comparison_page"),
     "app.sampling": ("bench_samplers", "bench_energy"),
     "app.marks": ("embed_watermark", "detect_watermark", "identify_watermark", "root_watermark", "bench_watermark"),
     "app.finding": ("open_run", "list_runs"),

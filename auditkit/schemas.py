@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -289,8 +291,17 @@ def read_parquet(path: Path) -> arrow.Table:
     Raises:
         TableError: the file is missing, damaged, or of a newer version.
     """
-    try:
+    with _told(path):
         table = parquet.ParquetFile(io.BytesIO(path.read_bytes())).read()
+    _refuse_newer(table.schema, path)
+    return table
+
+
+@contextlib.contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """What goes wrong with reading the file, as TableError."""
+    try:
+        yield
     except FileNotFoundError:
         raise TableError("the table does not exist", where=path, mend="run the step that makes it") from None
     except (OSError, arrow.ArrowException) as error:
@@ -299,8 +310,6 @@ def read_parquet(path: Path) -> arrow.Table:
             where=path,
             mend="delete it and run the step that makes it again",
         ) from error
-    _refuse_newer(table.schema, path)
-    return table
 
 
 def _refuse_newer(schema: arrow.Schema, path: Path) -> None:
@@ -319,16 +328,8 @@ def table_columns(path: Path, schema: pa.DataFrameSchema) -> list[str]:
     Raises:
         TableError: the file is missing, damaged, of a newer version, or lacks a column.
     """
-    try:
+    with _told(path):
         found = parquet.read_schema(path)
-    except FileNotFoundError:
-        raise TableError("the table does not exist", where=path, mend="run the step that makes it") from None
-    except (OSError, arrow.ArrowException) as error:
-        raise TableError(
-            f"the table is damaged: {error}",
-            where=path,
-            mend="delete it and run the step that makes it again",
-        ) from error
     _refuse_newer(found, path)
     for name, column in schema.columns.items():
         if column.required and not column.regex and name not in found.names:

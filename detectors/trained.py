@@ -66,6 +66,8 @@ class Detector:
         limit: `unfamiliar` over which it abstains.
         knows: the generators that it learned from.
         origins: the collections of its real images.
+        by_name: whether `inspect`, `scan` and `detect` ask it only where it is named: for one that is of use to those
+            alone who know its limits.
         card: plain data: how it was trained, what it reached, and the warnings of the shortcut audit.
         sha256: of its weights file; '' if it was not saved yet.
     """
@@ -78,6 +80,7 @@ class Detector:
     knows: tuple[str, ...] = ()
     origins: tuple[str, ...] = ()
     limit: float = LIMIT
+    by_name: bool = False
     card: dict[str, Any] = field(default_factory=dict)
     sha256: str = ""
 
@@ -145,7 +148,8 @@ class Detector:
             return told(
                 "abstain",
                 f"The image is unlike those that the detector was trained and calibrated on (more so than "
-                f"{unfamiliar:.0%} of its development images): it is uncalibrated for this source.",
+                f"{np.floor(1000 * unfamiliar) / 10:g}% of its development images): it is uncalibrated for this "
+                "source.",
             )
         rests = f"at most {100 * at.fpr:g}% of {at.reals:,} real development images"
         if score >= at.score:
@@ -182,7 +186,8 @@ class Detector:
         held = sha256(data)
         whole = {
             "format": FORMAT, "name": self.name, "family": self.family.name, "family_version": self.family.version,
-            "limit": self.limit, "knows": list(self.knows), "origins": list(self.origins), "sha256": held,
+            "limit": self.limit, "by_name": self.by_name,
+            "knows": list(self.knows), "origins": list(self.origins), "sha256": held,
             "thresholds": {f"{each.fpr:g}": vars(each) for each in self.thresholds},
         }  # fmt: skip
         write_atomic(folder / WEIGHTS, data)
@@ -333,6 +338,7 @@ def _assembled(
         knows=tuple(told.get("knows", ())),
         origins=tuple(told.get("origins", ())),
         limit=float(told.get("limit", LIMIT)),
+        by_name=bool(told.get("by_name", False)),
         card=card,
         sha256=told["sha256"],
     )

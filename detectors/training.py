@@ -76,6 +76,7 @@ def train(
     adversarial: bool = False,
     calibration: Kind = "isotonic",
     limit: float = LIMIT,
+    by_name: bool = False,
     shares: tuple[float, float, float] = (0.6, 0.2, 0.2),
     duplicates: Duplicates = "error",
     near: int | None = 31,
@@ -95,6 +96,7 @@ def train(
         fpr: false positive rate to freeze the threshold at, over 0 and under 1/2.
         minutes: of training, for families that have the option.
         adversarial: harden it by training on attacked images, for families that allow it (`perturb`).
+        by_name: `inspect`, `scan` and `detect` are to ask it only where it is named.
         limit: it abstains from images more unlike than this share of the development images.
         shares: of train, development and test; with `test` the first two count.
         duplicates, near: what to do about copies under different sources; see `detectors.splits.split`.
@@ -141,6 +143,7 @@ def train(
         calibration=Calibration.fit(seen.scores, seen.labels, seen.sources, kind=calibration),
         familiarity=Familiarity.from_state(familiarity.state()),  # in the precision that it is kept in
         limit=_limit(seen, limit),
+        by_name=by_name,
         knows=tuple(sorted(set(rows["generator"]) - {""})),
         origins=tuple(sorted(set(rows["origin"][rows["label"] == "real"]))),
     )

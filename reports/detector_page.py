@@ -9,14 +9,12 @@ from typing import Any
 
 import pandas as pd
 
-from auditkit import __version__
-from auditkit.files import write_atomic
 from detectors.alarms import MEASURES
 from detectors.calibration import LARGEST_ECE
 from detectors.evaluation import Evaluation, read
 from detectors.metrics import Estimate, fewest_reals
 from detectors.outcomes import ESTIMATE, MEAN, worst
-from reports import tables
+from reports import evaluation_page, tables
 from reports.chapters.base import Chapter, Figure, Table
 from reports.charts import to_svg
 from reports.detector_charts import (
@@ -27,10 +25,11 @@ from reports.detector_charts import (
     robustness_chart,
     roc_chart,
 )
-from reports.render import page
 from reports.words import MISSING, interval, listed, percent, plural
 
-PAGE = "index.html"
+KICKER = "An evaluation of detectors of generated images"
+FILES = ("results.csv", "curves.csv", "reliability.csv", "alarms.csv", "accusations.csv", "laundered.csv")
+"""For programs; each also as JSON and Parquet."""
 NAMES = {
     "auroc": "AUROC",
     "average_precision": "Average precision",
@@ -61,10 +60,7 @@ def write_page(folder: str | Path, out: str | Path | None = None) -> Path:
     Raises:
         DetectorError: the folder holds no evaluation. RunError: the page cannot be written.
     """
-    folder = Path(folder)
-    path = folder / PAGE if out is None else Path(out)
-    write_atomic(path, page("detector_evaluation.html", assemble(read(folder))).encode())
-    return path
+    return evaluation_page.write(assemble(read(folder)), folder, out)
 
 
 def assemble(made: Evaluation) -> dict[str, Any]:
@@ -72,21 +68,16 @@ def assemble(made: Evaluation) -> dict[str, Any]:
     record, first = made.record, made.detectors[0]
     left_out = record["kind"] == "leave-one-out"
     counts = record["counts"]
-    return {
-        "version": __version__,
-        "title": f"{first}: {'what was never seen' if left_out else 'tested on images of your own'}",
-        "facts": {
-            "Detectors": listed(made.detectors),
-            "Real images": f"{counts['real']:,} of {plural(len(record['origins']), 'origin')}",
-            "Generated images": f"{counts['generated']:,} of {plural(len(record['generators']), 'generator')}",
-            "Sources": f"{counts['sources']:,}",
-            "Threshold": f"frozen at {100 * record['fpr']:g}% of development reals",
-            "Time": f"{record['seconds'] / 60:.1f} min",
-        },
-        "chapters": [
-            vars(one) | {"blocks": [vars(b) | {"kind": _kind(b)} for b in one.blocks]} for one in chapters(made)
-        ],
+    facts = {
+        "Detectors": listed(made.detectors),
+        "Real images": f"{counts['real']:,} of {plural(len(record['origins']), 'origin')}",
+        "Generated images": f"{counts['generated']:,} of {plural(len(record['generators']), 'generator')}",
+        "Sources": f"{counts['sources']:,}",
+        "Threshold": f"frozen at {100 * record['fpr']:g}% of development reals",
+        "Time": f"{record['seconds'] / 60:.1f} min",
     }
+    title = f"{first}: {'what was never seen' if left_out else 'tested on images of your own'}"
+    return evaluation_page.values(title, KICKER, facts, chapters(made), FILES)
 
 
 def chapters(made: Evaluation, *, width: int = 860) -> list[Chapter]:
@@ -401,7 +392,3 @@ def _what(made: Evaluation, left: str) -> str:
     noun = "generator" if left == "generator" else "origin"
     count = len(made.record[f"{noun}s"])
     return f"{plural(count, noun)}{' left out' if made.record['kind'] == 'leave-one-out' else ''}"
-
-
-def _kind(block: Any) -> str:
-    return "figure" if isinstance(block, Figure) else "table"

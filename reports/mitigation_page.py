@@ -8,19 +8,18 @@ from typing import Any
 
 import pandas as pd
 
-from auditkit import __version__
-from auditkit.files import write_atomic
 from auditkit.guidance.evaluated import Evaluation, published, read
 from auditkit.guidance.study import SET, UNBALANCED
 from auditkit.guidance.verdicts import BETTER, INSUFFICIENT, headline
-from reports import tables
+from reports import evaluation_page, tables
 from reports.chapters.base import Chapter, Figure, Table
 from reports.charts import to_svg
 from reports.mitigation_charts import WITHOUT, front, groups_chart, pareto_chart
-from reports.render import page
 from reports.words import MISSING, interval, listed, name, p_value, percent, plural
 
-PAGE = "index.html"
+KICKER = "An evaluation of mitigations"
+FILES = ("effects.csv",)
+"""For programs; each also as JSON and Parquet."""
 LIMITS = (
     "‘Distance’ is total variation: the least share of images that would have to differ for the target to be met. It "
     "is corrected for the classifier’s errors. A target is a yardstick, not a claim about how things should be.",
@@ -51,32 +50,24 @@ def write_page(folder: str | Path, out: str | Path | None = None) -> Path:
     Raises:
         TableError: the folder holds no evaluation. RunError: the page cannot be written.
     """
-    folder = Path(folder)
-    path = folder / PAGE if out is None else Path(out)
-    write_atomic(path, page("mitigation_evaluation.html", assemble(read(folder))).encode())
-    return path
+    return evaluation_page.write(assemble(read(folder)), folder, out)
 
 
 def assemble(made: Evaluation) -> dict[str, Any]:
     """All that the page shows, as plain values."""
     record = made.record
     spec = record["spec"]
-    return {
-        "version": __version__,
-        "title": f"{record['generator']}: what {plural(len(made.methods), 'mitigation')} did",
-        "facts": {
-            "Generator": record["generator"],
-            "Target": target_words(record),
-            "Prompts": f"{spec['prompts']:,} of {spec['name']}",
-            "Pairs of images": f"{spec['images']:,} for each method",
-            "Judged by": record["judge"],
-            "Tuned with": record["tuned_with"],
-            "Time": f"{record['seconds'] / 60:.1f} min",
-        },
-        "chapters": [
-            vars(one) | {"blocks": [vars(b) | {"kind": _kind(b)} for b in one.blocks]} for one in chapters(made)
-        ],
-    }  # fmt: skip
+    facts = {
+        "Generator": record["generator"],
+        "Target": target_words(record),
+        "Prompts": f"{spec['prompts']:,} of {spec['name']}",
+        "Pairs of images": f"{spec['images']:,} for each method",
+        "Judged by": record["judge"],
+        "Tuned with": record["tuned_with"],
+        "Time": f"{record['seconds'] / 60:.1f} min",
+    }
+    title = f"{record['generator']}: what {plural(len(made.methods), 'mitigation')} did"
+    return evaluation_page.values(title, KICKER, facts, chapters(made), FILES)
 
 
 def chapters(made: Evaluation, *, width: int = 860) -> list[Chapter]:
@@ -387,10 +378,6 @@ def _share(row: dict[str, Any]) -> str:
 
 def _both(row: dict[str, Any]) -> str:
     return f"{row['before']:.3f} → {row['after']:.3f}" if row["status"] == "ok" else MISSING
-
-
-def _kind(block: object) -> str:
-    return "figure" if isinstance(block, Figure) else "table"
 
 
 def _points(row: dict[str, Any] | None) -> str:

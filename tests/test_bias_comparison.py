@@ -11,7 +11,7 @@ import report_helpers
 import synthetic_run
 from typer.testing import CliRunner
 
-from app import api
+from app import api, pages
 from app.cli import app
 from auditkit.errors import TableError
 from auditkit.runs import Run
@@ -45,7 +45,7 @@ def part(table: pd.DataFrame, measure: str, group: str) -> pd.Series:
 
 def test_the_page_tells_what_changed_with_both_shares_and_says_what_it_cannot(before, after, tmp_path):
     changes = api.compare(before, after, **calibrated())
-    html = api.comparison_page(changes, before, after, tmp_path / "comparison.html").read_text()
+    html = pages.comparison_page(changes, before, after, tmp_path / "comparison.html").read_text()
     assert "Perceived gender: what changed" in html
     assert f"<dd>{before.id}</dd>" in html
     assert "perceived presentation in pictures of people who do not exist" in html

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app import api
+from app import api, detection
 from auditkit.provenance import detecting
 from auditkit.spec import RunSpec
 from detectors.bundled import FOLDER
@@ -34,7 +34,9 @@ def test_each_is_registered_under_the_name_of_its_folder() -> None:
 
 
 def test_the_one_for_photographs_is_asked_only_where_it_is_named() -> None:
-    assert detecting.asked() == ["personas-detector"]
+    assert [each.name for each in detecting.Detectors().all] == ["personas-detector"]
+    assert [each.name for each in detection.load_detectors(())] == ["personas-detector"]
+    assert [each.name for each in detecting.Detectors(["photographs-detector"]).all] == ["photographs-detector"]
 
 
 @pytest.mark.parametrize("name", NAMES)

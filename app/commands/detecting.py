@@ -21,7 +21,7 @@ DetectorOption = Annotated[
     list[str],
     typer.Option(
         "--detector",
-        help="A detector's name, or path:FOLDER; repeat for more. By default all installed, but photographs-detector.",
+        help="A detector's name, or path:FOLDER; repeat for more. By default all installed, but those to be named.",
     ),
 ]
 COLORS = {"generated": "bold red", "abstain": "bold yellow"}
@@ -133,6 +133,9 @@ def train(
     limit: Annotated[
         float, typer.Option(help="It abstains from images more unlike than this share of the development images.")
     ] = LIMIT,
+    by_name: Annotated[
+        bool, typer.Option("--by-name", help="Once installed it is asked only where it is named.")
+    ] = False,
     duplicates: Annotated[
         Copies, typer.Option(help="Copies under different sources: an error, kept on one side, or not looked for.")
     ] = Copies.error,
@@ -155,8 +158,8 @@ def train(
         *data, family=family, out=out, development=development, test=test, reconstruct=reconstruct, crop=crop,
         crops=crops, launder=() if launder == ["none"] else launder, skip_bad=skip_bad, device=device,
         progress=True, options=parse_options(option), name=name, seed=seed, fpr=fpr, minutes=minutes,
-        adversarial=adversarial, calibration=str(calibration), limit=limit, duplicates=duplicates.value,
-        near=near or None,
+        adversarial=adversarial, calibration=str(calibration), limit=limit, by_name=by_name,
+        duplicates=duplicates.value, near=near or None,
     )  # fmt: skip
     card = detection.detector_card(out)
 
@@ -232,7 +235,7 @@ def _listed() -> Answer:
     def show() -> None:
         screen = output.console()
         cells = [
-            (row["name"], row["family"] or "?", ", ".join(row["knows"]), _number(row["auroc"]), row["error"])
+            (row["name"], row["family"] or "?", ", ".join(row["knows"]), _number(row["auroc"]), _remark(row))
             for row in rows
         ]
         if rows:
@@ -242,6 +245,10 @@ def _listed() -> Answer:
         screen.print("Your own: auditkit train detector DATA --out FOLDER; then --detector path:FOLDER.", markup=False)
 
     return Answer(rows, show)
+
+
+def _remark(row: dict[str, Any]) -> str:
+    return row["error"] or ("asked only where it is named" if row["by_name"] else "")
 
 
 def _card(card: dict[str, Any]) -> Answer:

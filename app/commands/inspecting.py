@@ -37,7 +37,7 @@ DetectorOption = Annotated[
     list[str],
     typer.Option(
         "--detector",
-        help="Detector to ask, or path:FOLDER of one; by default all installed, but photographs-detector.",
+        help="Detector to ask, or path:FOLDER of one; by default all installed, but those to be named.",
     ),
 ]
 NoDetectorOption = Annotated[bool, typer.Option("--no-detector", help="Ask no detector.")]

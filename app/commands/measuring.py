@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from app import api, output
+from app import adapters, api, output, pages
 from app.commands.base import Answer, DeviceOption, EncoderOption, RunArgument, RunsOption, verb
 from auditkit.errors import SpecError
 from auditkit.files import write_atomic
@@ -81,7 +81,7 @@ def score(
         how = "" if said is None else f" --encoder {said['folder']} --attribute {said['attribute']}"
         output.console().print(f"Next: auditkit measure {found.path}{how}", soft_wrap=True)
 
-    said = api.adapter_used(encoder, adapter)
+    said = adapters.adapter_used(encoder, adapter)
     _note_seal(found)
     return Answer({"run": found.id, "scores": counts} | ({} if said is None else {"adapter": said}), show)
 
@@ -163,7 +163,7 @@ def compare(
     if out is not None:
         write_atomic(out, found.to_csv(index=False).encode())
     if html is not None:
-        api.comparison_page(found, a, b, html, pdf=pdf)
+        pages.comparison_page(found, a, b, html, pdf=pdf)
 
     def show() -> None:
         from app.tables import comparison_tables
@@ -188,7 +188,7 @@ def report(
     runs: RunsOption = api.RUNS,
 ) -> Answer:
     """Write a self-contained HTML report of a run, with its measurements as CSV and JSON beside it."""
-    page = api.report(api.find_run(run, folder=runs), out=out, pdf=pdf)
+    page = pages.report(api.find_run(run, folder=runs), out=out, pdf=pdf)
     return _page(page, "Report", pdf)
 
 
@@ -199,7 +199,7 @@ def card(
     runs: RunsOption = api.RUNS,
 ) -> Answer:
     """Write a run's model card: one page of plain sentences, as HTML and Markdown."""
-    return _page(api.card(api.find_run(run, folder=runs), out=out, pdf=pdf), "Model card", pdf)
+    return _page(pages.card(api.find_run(run, folder=runs), out=out, pdf=pdf), "Model card", pdf)
 
 
 def export(
@@ -209,7 +209,7 @@ def export(
     runs: RunsOption = api.RUNS,
 ) -> Answer:
     """Write a run as a folder of pages that opens without a server: report, card, disclosure, images, data."""
-    page = api.export(api.find_run(run, folder=runs), out=out, images=images, progress=True)
+    page = pages.export(api.find_run(run, folder=runs), out=out, images=images, progress=True)
     return Answer({"export": page}, lambda: output.console().print(f"Open: {page}", soft_wrap=True))
 
 

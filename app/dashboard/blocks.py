@@ -9,7 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from app.dashboard import state, widgets
-from reports.chapters import Figure, Pictures
+from reports.chapters import Chapter, Figure, Pictures
 from reports.chapters import Table as Cells
 
 WIDTH = 880
@@ -18,18 +18,32 @@ TALLEST = 24
 """Rows up to which a table is shown whole, without a scroll bar of its own."""
 
 
-def block(one: Figure | Cells | Pictures, loaded: state.Loaded, key: str) -> None:
-    """Draw it; `key` tells it from the others of the view."""
+def chapter(one: Chapter, key: str) -> None:
+    """Draw a chapter that is about no run: title, sentences, figures and tables, and how to read it behind a fold."""
+    st.subheader(one.title)
+    widgets.sentences(one.lead)
+    for number, each in enumerate(one.blocks):
+        block(each, None, f"{key} {one.id} {number}")
+    if one.notes:
+        with st.expander("How to read it"):
+            widgets.sentences(one.notes)
+
+
+def block(one: Figure | Cells | Pictures, loaded: state.Loaded | None, key: str) -> None:
+    """Draw it; `key` tells it from the others of the view. Pictures are those of the run."""
     if isinstance(one, Figure):
         st.image(one.svg, width=WIDTH, alt=one.alt)
         st.caption(widgets.plain(one.caption))
     elif isinstance(one, Pictures):
-        _pictures(one, loaded)
+        if loaded is not None:
+            _pictures(one, loaded)
     else:
         st.caption(widgets.plain(one.caption))
         frame = pd.DataFrame([list(row) for row in one.rows], columns=_distinct(one.columns))
         height: int | Literal["content", "auto"] = "content" if len(frame) <= TALLEST else "auto"
-        st.dataframe(frame, hide_index=True, height=height, key=f"table {loaded.name} {key}", alt=one.caption)
+        st.dataframe(
+            frame, hide_index=True, height=height, key=f"table {loaded.name if loaded else ''} {key}", alt=one.caption
+        )
 
 
 def _distinct(columns: Sequence[str]) -> list[str]:

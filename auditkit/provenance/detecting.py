@@ -20,15 +20,6 @@ VERDICTS = ("generated", "no sign", "abstain", "not applicable")
 """The first that a detector gives is the verdict of all: one that knows the image says more than one that abstains."""
 
 
-BY_NAME = ("photographs-detector",)
-"""Asked only where they are named: on images from elsewhere, saved as JPEG, they call many real ones generated."""
-
-
-def asked() -> list[str]:
-    """Names of the registered detectors that are asked where none is named."""
-    return [name for name in installed() if name not in BY_NAME]
-
-
 def installed() -> list[str]:
     """Names of the registered detectors; nothing is imported."""
     return [name for name in registry.names("detectors") if name != PATH]
@@ -47,8 +38,8 @@ class Detectors:
     """What is asked of pictures, one after the other.
 
     Args:
-        named: detectors to ask, loaded at once; () asks none; None asks those of `asked()`, loaded with the
-            first picture, and passes over those that cannot be loaded.
+        named: detectors to ask, loaded at once; () asks none; None asks every one that is installed, loaded with the
+            first picture, but for those to be asked `by_name`, and passes over those that cannot be loaded.
 
     Raises:
         DetectorError, PluginError: one that was named is unknown, missing or damaged.
@@ -63,7 +54,8 @@ class Detectors:
     @property
     def all(self) -> list[_Loaded]:
         if self._loaded is None:
-            self._loaded = [_tried(name) for name in asked()]
+            tried = (_tried(name) for name in installed())
+            self._loaded = [one for one in tried if not by_name(one.detector)]
         return self._loaded
 
     def identity(self) -> list[list[str]]:
@@ -114,6 +106,11 @@ def load(name: str, *, device: str = "cpu") -> Any:
         )
     factory = registry.load("detectors", plugin)
     return factory(argument, device=device) if colon else factory(device=device)
+
+
+def by_name(detector: Any) -> bool:
+    """Whether whoever made the detector wants it asked only where somebody names it."""
+    return bool(getattr(detector, "by_name", False))
 
 
 def sentence(told: Sequence[dict[str, Any]], failed: Sequence[dict[str, Any]]) -> str:

@@ -5,18 +5,17 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from app.dashboard import evaluations, state, widgets
+from app.dashboard import blocks, evaluations, state, widgets
 from auditkit.errors import AuditkitError
 from detectors.alarms import MEASURES, expected
 from detectors.evaluation import Evaluation
 from reports import tables, words
-from reports.chapters.base import Chapter, Figure, Table
+from reports.chapters.base import Chapter
 from reports.charts import to_svg
 from reports.detector_charts import precision_chart, precision_rows
 from reports.detector_page import chapters, expected_words, rates_of
 
 PARTS = {"evaluation": "Evaluations", "volume": "At your own volume", "cards": "Cards"}
-WIDTH = 860
 BASE_RATES = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 0.5)
 VOLUMES = (100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000)
 
@@ -72,13 +71,7 @@ def _evaluation(made: Evaluation, name: str) -> None:
         f"detectors: {widgets.plain(words.listed(made.detectors))}."
     )
     for one in _drawn(made, made.results.to_json()):
-        st.subheader(one.title)
-        widgets.sentences(one.lead)
-        for number, block in enumerate(one.blocks):
-            _block(block, f"{name} {one.id} {number}")
-        if one.notes:
-            with st.expander("How to read it"):
-                widgets.sentences(one.notes)
+        blocks.chapter(one, name)
     st.subheader("Take it with you")
     widgets.download(
         "All results (CSV)", made.results.to_csv(index=False), file_name="detector-results.csv", mime="text/csv",
@@ -89,17 +82,7 @@ def _evaluation(made: Evaluation, name: str) -> None:
 
 @st.cache_data(max_entries=8, show_spinner="Drawing the charts")
 def _drawn(_made: Evaluation, stamp: str) -> list[Chapter]:
-    return chapters(_made, width=WIDTH)
-
-
-def _block(block: object, key: str) -> None:
-    if isinstance(block, Figure):
-        st.image(block.svg, alt=block.alt)
-        st.caption(widgets.plain(block.caption))
-    elif isinstance(block, Table):
-        frame = pd.DataFrame([list(row) for row in block.rows], columns=list(block.columns))
-        st.caption(widgets.plain(block.caption))
-        st.dataframe(frame, hide_index=True, key=f"table {key}", alt=block.caption)
+    return chapters(_made, width=blocks.WIDTH)
 
 
 def _command(made: Evaluation) -> list[str]:

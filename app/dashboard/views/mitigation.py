@@ -5,16 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import pandas as pd
 import streamlit as st
 
-from app.dashboard import state, widgets
+from app.dashboard import blocks, state, widgets
 from auditkit.errors import AuditkitError
 from auditkit.guidance.evaluated import RECORD, Evaluation, read, read_record
-from reports.chapters.base import Chapter, Figure, Table
+from reports.chapters.base import Chapter
 from reports.mitigation_page import chapters, target_words
-
-WIDTH = 860
 
 
 def render() -> None:
@@ -65,13 +62,7 @@ def _evaluation(made: Evaluation, name: str) -> None:
         )
     )
     for one in _drawn(made, json.dumps(record) + made.effects.to_json()):
-        st.subheader(one.title)
-        widgets.sentences(one.lead)
-        for number, block in enumerate(one.blocks):
-            _block(block, f"{name} {one.id} {number}")
-        if one.notes:
-            with st.expander("How to read it"):
-                widgets.sentences(one.notes)
+        blocks.chapter(one, name)
     st.subheader("Take it with you")
     widgets.download(
         "All effects (CSV)", made.effects.to_csv(index=False), file_name="mitigation-effects.csv", mime="text/csv",
@@ -100,14 +91,4 @@ def _load(path: Path, stamp: tuple[tuple[str, int], ...]) -> Evaluation:
 
 @st.cache_data(max_entries=8, show_spinner="Drawing the charts")
 def _drawn(_made: Evaluation, stamp: str) -> list[Chapter]:
-    return chapters(_made, width=WIDTH)
-
-
-def _block(block: object, key: str) -> None:
-    if isinstance(block, Figure):
-        st.image(block.svg, alt=block.alt)
-        st.caption(widgets.plain(block.caption))
-    elif isinstance(block, Table):
-        frame = pd.DataFrame([list(row) for row in block.rows], columns=list(block.columns))
-        st.caption(widgets.plain(block.caption))
-        st.dataframe(frame, hide_index=True, key=f"table {key}", alt=block.caption)
+    return chapters(_made, width=blocks.WIDTH)
