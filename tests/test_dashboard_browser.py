@@ -194,7 +194,7 @@ def test_an_upload_gets_its_card_and_stays_blurred_until_it_is_asked_for(page, a
     files.nth(1).set_input_files([{"name": "roots.pem", "mimeType": "text/plain", "buffer": root_pem().encode()}])
     data = signed(title="second.png", parent=("first.png", signed(seed=1).data)).data
     files.nth(0).set_input_files([{"name": "a.png", "mimeType": "image/png", "buffer": data}])
-    page.get_by_text("C2PA: Signed, trusted, unchanged").wait_for(timeout=30_000)
+    page.get_by_text("C2PA: Signed, trusted, unchanged").wait_for(timeout=90_000)  # the first loads a detector
     page.get_by_alt_text("What the file was made from: second.png").wait_for()
     assert page.get_by_alt_text("The upload, blurred").count() == 1
     assert_clean(page)
