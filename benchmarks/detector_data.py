@@ -9,6 +9,8 @@ python -m benchmarks.detector_data photographs OUT --photographs photographs --a
     OUT/train/, OUT/test/           crops of photographs and their reconstructions, encoded alike; those to train on
                                     at several scales, so that fine and coarse detail are both in them
     OUT/graphics/                   crops of wallpaper graphics, real, to set the threshold on too
+python -m benchmarks.detector_data held-out OUT.csv DATA/drawings DATA/runs/*
+    the part of these that `auditkit train detector ... --duplicates ignore` leaves for its test, as a table
 """
 
 from __future__ import annotations
@@ -155,10 +157,23 @@ def halves(folder: Path) -> None:
         table[table["source"].isin(chosen)].to_csv(folder / f"{name}.csv", index=False)
 
 
+def held_out(out: Path, data: list[Path], *, seed: int = 0) -> None:
+    """The test part of the split that training draws, to attack and to launder what a detector did not learn from."""
+    from detectors.reading import read_examples
+    from detectors.splits import split
+
+    examples = read_examples(*data)
+    part = split(examples, seed=seed, duplicates="ignore")["test"]
+    table = examples.table[part]
+    out.parent.mkdir(parents=True, exist_ok=True)
+    table.assign(file=[Path(file).resolve() for file in table["file"]]).to_csv(out, index=False)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["personas", "photographs"])
+    parser.add_argument("what", choices=["personas", "photographs", "held-out"])
     parser.add_argument("out", type=Path)
+    parser.add_argument("data", type=Path, nargs="*", help="of held-out: what was trained on")
     parser.add_argument("--corpus", type=Path, default=Path("corpus"))
     parser.add_argument("--images", type=int, default=2, help="images a prompt")
     parser.add_argument("--photographs", type=Path, default=Path("photographs/photographs"))
@@ -169,6 +184,8 @@ def main() -> None:
     given = parser.parse_args()
     if given.what == "personas":
         personas(given.out, given.corpus, given.images)
+    elif given.what == "held-out":
+        held_out(given.out, given.data)
     else:
         photographs(
             given.out, given.photographs, given.autoencoder, side=given.side, crops=given.crops,

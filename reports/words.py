@@ -61,6 +61,13 @@ def name(identifier: str) -> str:
     return identifier.replace("_", " ").replace("+", " and ")
 
 
+def seen(scorer: str) -> str:
+    """What a scorer read off an image, as a label: 'gender' -> 'Perceived gender'."""
+    return {"cluster": "Cluster of lookalikes", "skin_pixels": "Skin tone by pixels"}.get(
+        scorer, f"Perceived {name(scorer)}"
+    )
+
+
 def group_name(group: str) -> str:
     """A group's own name, as the spec has it; 'all' -> 'all images'."""
     return "all images" if group == WHOLE else group

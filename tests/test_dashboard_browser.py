@@ -227,15 +227,16 @@ def test_a_deep_link_restores_the_filters(page, address, run):
     assert all("nurse" in alt for alt in _alts(page, 12))
 
 
-def test_a_box_dragged_over_the_map_chooses_images_and_is_in_the_address(page, address, run):
+def test_a_lasso_drawn_on_the_map_chooses_images_and_is_in_the_address(page, address, run):
     open_view(page, f"{address}/gallery?run={run.path.name}&show=map")
-    drawn = page.locator("[data-testid=stVegaLiteChart] canvas")
+    drawn = page.locator("[data-testid=stPlotlyChart] .nsewdrag")
     drawn.scroll_into_view_if_needed()
     box = drawn.bounding_box()
-    x, y, middle = box["x"], box["y"], box["width"] / 2
-    page.mouse.move(x + 30, y + 60)
+    x, y, width, height = (box[side] for side in ("x", "y", "width", "height"))
+    page.mouse.move(x + 5, y + 5)
     page.mouse.down()
-    page.mouse.move(x + middle, y + box["height"] - 40, steps=8)
+    for right, down in ((0.5, 0.02), (0.5, 0.5), (0.4, 0.98), (0.02, 0.98), (0.02, 0.1)):
+        page.mouse.move(x + right * width, y + down * height, steps=4)
     page.mouse.up()
     page.wait_for_url("**area=**")
     page.locator('[data-testid="stApp"][data-test-script-state="notRunning"]').wait_for()

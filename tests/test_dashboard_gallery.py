@@ -97,15 +97,40 @@ def test_a_part_of_the_map_passes_the_images_in_it(show, run):  # noqa: F811
     flat = Space.read(run, "personas-clip", run.images()["id"].tolist()).flat
     test = show("gallery", run.path.parent)
     test.segmented_control(key="show").set_value("map").run()
-    assert len(test.get("vega_lite_chart")) == 1
+    assert len(test.get("plotly_chart")) == 1
     test.text_input(key="area").set_value("0,9,-9,9").run()
     assert not test.exception
     assert order(test) == numbers(run, np.flatnonzero(flat[:, 0] >= 0)[:40])
 
 
-@pytest.mark.parametrize("text", ["", "1,2", "a,b,c,d", "1,0,0,1", "nan,1,0,1", "0,inf,0,1", "../../etc"])
+@pytest.mark.parametrize(
+    "text", ["", "1,2", "a,b,c,d", "1,0,0,1", "nan,1,0,1", "0,inf,0,1", "../../etc", "0,0,1,0,1", ",".join(["0"] * 82)]
+)
 def test_what_is_no_part_of_a_map_is_none(text):
     assert embedding_map.read_area(text) is None
+
+
+def test_a_lasso_takes_the_points_within_its_line_and_no_others():
+    corners = embedding_map.read_area(embedding_map.write_area([0, 2, 0], [0, 0, 2]))
+    points = np.array([(0.5, 0.5), (1.5, 1.5), (np.nan, np.nan)], dtype=np.float32)
+    assert corners is not None
+    assert embedding_map.inside(points, corners).tolist() == [True, False, False]
+
+
+def test_a_long_line_is_kept_with_few_corners():
+    turns = np.linspace(0, 2 * np.pi, 900)
+    text = embedding_map.write_area(list(np.cos(turns)), list(np.sin(turns)))
+    assert len(text) <= embedding_map.LONGEST
+    corners = embedding_map.read_area(text)
+    assert corners is not None
+    assert embedding_map.inside(np.array([(0.97, 0.0), (0.75, 0.75)], dtype=np.float32), corners).tolist() == [
+        True,
+        False,
+    ]
+
+
+def test_a_line_that_encloses_nothing_is_no_part_of_the_map():
+    assert embedding_map.write_area([0, 1], [0, 1]) == ""
 
 
 def test_a_bad_part_of_the_map_is_said_and_left_out(show, run):  # noqa: F811

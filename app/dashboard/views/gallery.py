@@ -6,12 +6,14 @@ none of it is made into a path.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
+from streamlit.delta_generator import DeltaGenerator
 
 from app.dashboard import embedding_map, spaces, state, uploads, widgets
 from app.dashboard.index import PROMPTED, SURE, UNSURE, Positions, Wish
@@ -59,14 +61,12 @@ def render() -> None:
     loaded = widgets.choose_run()
     names = spaces.names(loaded)
     with st.container(border=True):
-        wish, encoder = _wish(loaded)
+        wish, encoder, asked = _wanted(loaded, bool(names))
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="large"):
         copies = _copies(bool(names))
-    asked, show, area = Asked(), GRID, ""
-    if names:
-        with st.container(border=True):
-            asked = _asked()
-        show, area = _shown()
-    else:
+        show = _shown() if names else GRID
+    area = embedding_map.field() if show == MAP else ""
+    if not names:
         widgets.commands(
             "To search by words or by an image, and for a map, the images must be embedded first:",
             ["score", str(loaded.run.path)],
@@ -104,32 +104,47 @@ def _pages(loaded: state.Loaded, chosen: Chosen) -> None:
         st.caption("Labels are perceived presentation, with the classifier's confidence; both can be wrong.")
 
 
-def _wish(loaded: state.Loaded) -> tuple[Wish, str | None]:
-    """The filters by prompt and by score, and the encoder whose scores they are."""
+def _wanted(loaded: state.Loaded, embedded: bool) -> tuple[Wish, str | None, Asked]:
+    """The filters, the encoder whose scores they are, and what is looked for: what most people ask first in one row,
+    the rest behind two lines that open."""
     index, encoder = loaded.index, _encoder(loaded)
     keys = {key.split("@")[0]: key for key in index.people_first() if key.split("@")[1] in (encoder, PIXELS)}
-    cells = st.grid(min_column_width=220)
-    axes = {
-        axis: cells.multiselect(
-            f"Prompted {words.name(axis)}", values, key=f"axis_{axis}", bind="query-params"
+    first = st.columns(min(len(index.axis_values), 2) + min(len(keys), 2) or 1)
+    rest = _behind(
+        "More filters: prompt, seed, certainty, other labels", ("prompt", "seed", "of", "certainty", "order")
+    )
+    cells = itertools.chain(first, itertools.cycle(rest))
+    axes = {}
+    for number, (axis, values) in enumerate(index.axis_values.items()):
+        cell = next(cells) if number < 2 else rest[number % 3]
+        axes[axis] = cell.multiselect(
+            f"Prompted {words.name(axis)}", values, key=f"axis_{axis}", bind="query-params", placeholder="all"
         )
-        for axis, values in index.axis_values.items()
-    }  # fmt: skip
     labels = {
-        key: cells.multiselect(
-            f"Perceived {words.name(scorer)}", index.classes(key), format_func=words.name, key=f"seen_{scorer}",
-            bind="query-params",
+        key: next(cells).multiselect(
+            words.seen(scorer), index.classes(key), format_func=words.name, key=f"seen_{scorer}", bind="query-params",
+            placeholder="all",
         )
         for scorer, key in keys.items()
     }  # fmt: skip
-    prompt = cells.text_input("Prompt holds", key="prompt", bind="query-params", max_chars=200)
-    seed = _seed(cells.text_input("Seed", key="seed", bind="query-params", max_chars=20))
-    if not keys:
-        return Wish(axes=axes, prompt=prompt or "", seed=seed), encoder
-    of = cells.selectbox("Certainty of", list(keys), format_func=words.name, key="of", bind="query-params")
-    low, high = cells.slider("Certainty between", 0.0, 1.0, (0.0, 1.0), 0.05, key="certainty", bind="query-params")
-    order = cells.selectbox("Order", list(ORDERS), format_func=ORDERS.__getitem__, key="order", bind="query-params")
-    return Wish(axes, labels, prompt or "", seed, keys[of], (float(low), float(high)), order), encoder
+    prompt = rest[0].text_input("Prompt holds", key="prompt", bind="query-params", max_chars=200)
+    seed = _seed(rest[1].text_input("Seed", key="seed", bind="query-params", max_chars=20))
+    wish = Wish(axes=axes, prompt=prompt or "", seed=seed)
+    if keys:
+        order = rest[2].selectbox(
+            "Order", list(ORDERS), format_func=ORDERS.__getitem__, key="order", bind="query-params"
+        )  # fmt: skip
+        of = rest[0].selectbox("Certainty of", list(keys), format_func=words.name, key="of", bind="query-params")
+        low, high = rest[1].slider(
+            "Certainty between", 0.0, 1.0, (0.0, 1.0), 0.05, key="certainty", bind="query-params"
+        )  # fmt: skip
+        wish = Wish(axes, labels, prompt or "", seed, keys[of], (float(low), float(high)), order)
+    return wish, encoder, _asked() if embedded else Asked()
+
+
+def _behind(line: str, names: tuple[str, ...]) -> Sequence[DeltaGenerator]:
+    """Three columns behind a line that opens, and stands open where the address asks for one of these."""
+    return st.expander(line, expanded=any(name in st.query_params for name in names)).columns(3)
 
 
 def _seed(text: str | None) -> int | None:
@@ -159,7 +174,7 @@ def _copies(embedded: bool) -> str:
 
 
 def _asked() -> Asked:
-    left, middle, right = st.columns(3)
+    left, middle, right = _behind("Search: by words, or by an image", ("words", "like"))
     text = left.text_input(
         "Search by words", key="words", bind="query-params", max_chars=200, placeholder="a person with a hat"
     )
@@ -174,16 +189,8 @@ def _asked() -> Asked:
     return Asked((text or "").strip(), (like or "").strip(), given)
 
 
-def _shown() -> tuple[str, str]:
-    """Whether the map is shown, and the edges of its part."""
-    left, right = st.columns([1, 3], vertical_alignment="bottom")
-    show = left.segmented_control(
-        "Show", [GRID, MAP], default=GRID, required=True, key="show", bind="query-params",
-    )  # fmt: skip
-    if show != MAP:
-        return GRID, ""
-    with right:
-        return MAP, embedding_map.field()
+def _shown() -> str:
+    return str(st.segmented_control("Show", [GRID, MAP], default=GRID, required=True, key="show", bind="query-params"))
 
 
 def _on_the_map(loaded: state.Loaded, space: Space, chosen: Chosen, area: str) -> Chosen:
@@ -193,7 +200,10 @@ def _on_the_map(loaded: state.Loaded, space: Space, chosen: Chosen, area: str) -
         return chosen
     edges = embedding_map.read_area(area)
     if edges is None:
-        st.warning("A part of the map is four numbers, left before right and lower before upper; it is left out.")
+        st.warning(
+            "A part of the map is four numbers, left before right and lower before upper, or the corners of a polygon; "
+            "it is left out."
+        )
         return chosen
     return Chosen(chosen.positions[embedding_map.inside(space.flat[chosen.positions], edges)])
 
