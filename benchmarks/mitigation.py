@@ -20,6 +20,14 @@ from auditkit.guidance.evaluated import Evaluation
 from auditkit.guidance.study import SET
 from auditkit.guidance.verdicts import ALPHA, headline
 
+TUNED = {
+    "group-guidance": {"scale": 1.25, "until": 0.5},
+    "distribution-guidance": {"scale": 2.5},
+    "semantic-guidance": {"scale": 2, "threshold": 0.5, "warmup": 0, "until": 0.4},
+    "weak-guidance": {"scale": 2, "until": 0.3},
+}
+"""Options tuned on three occupations (benchmarks/mitigation_few.toml), where their own differ: those are the papers',
+for Stable Diffusion at guidance 7.5."""
 TARGETS = {"gender": "gender=uniform", "joint": "gender+skin_tone=uniform"}
 
 
@@ -62,14 +70,18 @@ def main() -> None:
     parser.add_argument("--spec", default="occupations")
     parser.add_argument("--generator", default="personas")
     parser.add_argument("--methods", default="all")
+    parser.add_argument("--default-options", action="store_true", help="the methods' own options in place of TUNED")
     parser.add_argument("--images-per-prompt", type=int, default=10)
     parser.add_argument("--steps", type=int)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--target", choices=[*TARGETS, "both"], default="both")
     asked = parser.parse_args()
+    named = set(TUNED) if asked.methods == "all" else set(asked.methods.split(","))
+    options = {} if asked.default_options else {key: value for key, value in TUNED.items() if key in named}
     for name in TARGETS if asked.target == "both" else [asked.target]:
         done = ak.mitigate(
             asked.spec, generator=asked.generator, methods=asked.methods, target=TARGETS[name], steps=asked.steps,
+            options=options,
             images_per_prompt=asked.images_per_prompt, device=asked.device, out=asked.out / name, progress=True,
         )  # fmt: skip
         print(f"\n{TARGETS[name]}, judged by {done.evaluation.record['judge']}: {done.page}")

@@ -66,7 +66,7 @@ def _scores(loaded: state.Loaded, id: str) -> None:
     if not loaded.index.keys:
         st.info("This run has not been scored yet.")
         widgets.commands("To score it:", ["score", str(loaded.run.path)])
-    cells = st.grid(min_column_width=220)
+    cells = st.grid(min_column_width=300)
     for key in loaded.index.people_first():
         scored = loaded.index.scored(key, id)
         if scored is None:
