@@ -14,13 +14,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.autoencoders import USUAL, autoencoder, launderers
+from app.finding import RUNS, find_run
 from app.output import Progress, progress_bar
-from auditkit.errors import AuditkitError, DetectorError, ImageError
+from auditkit.errors import AuditkitError, DetectorError, ImageError, RunError
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
+    from auditkit.runs import Run
     from detectors.examples import Examples
     from detectors.trained import Detector
 
@@ -104,37 +106,42 @@ def train_detector(
 
 
 def detect(
-    *targets: str | Path,
+    *targets: str | Path | Run,
     detectors: Sequence[str | Path | Detector] = (),
     fpr: float | None = None,
     device: str = "auto",
     but: str | Path | None = None,
+    runs: str | Path = RUNS,
     progress: bool | Progress = False,
 ) -> pd.DataFrame:
     """Ask detectors whether images are generated: a row an image and detector.
 
     Args:
-        targets: image files, and folders, every file below which is looked at.
+        targets: image files, and folders, every file below which is looked at; or one run (its folder, its id,
+            'latest'), which keeps the rows (`run.detections()`).
         detectors: names, `path:FOLDER` or loaded ones; () is every one that is installed, but for those
             that are asked only where they are named (`Detector.by_name`).
         fpr: false positive rate to judge at, one that the detectors froze a threshold at; by default their first.
         but: a file to leave out, that the answer is written to.
 
     Returns:
-        file, detector, verdict ('generated', 'no sign', 'abstain' or 'not applicable'; '' where `error` says why the
-        file could not be read), score, probability, threshold, fpr, unfamiliar, why, error. 'no sign' does not say that
-        an image is real.
+        file (of a run: id), detector, verdict ('generated', 'no sign', 'abstain' or 'not applicable'; '' where `error`
+        says why the file could not be read), score, probability, threshold, fpr, unfamiliar, why, error. 'no sign' does
+        not say that an image is real.
 
     Raises:
         DetectorError: no detector is installed or named, one is damaged, or has no threshold at `fpr`. ImageError: a
-        target does not exist, or a folder holds no file.
+        target does not exist, or a folder holds no file. RunError: a run beside other targets, or a broken one.
 
     Example:
         detect("uploads/", detectors=["path:detectors/mine"])
     """
     import pandas as pd
 
-    files = [each for target in targets for each in _files(Path(target), None if but is None else Path(but))]
+    run = _run(targets, runs)
+    if run is not None:
+        return _of_run(run, detectors, fpr, device, progress)
+    files = [each for target in targets for each in _files(Path(str(target)), None if but is None else Path(but))]
     asked = load_detectors(detectors, device=device)
     for one in asked:
         one.threshold(fpr)
@@ -150,6 +157,54 @@ def detect(
     order = {name: place for place, (name, _) in enumerate(files)}
     rows.sort(key=lambda row: order[row["file"]])  # stable: detectors stay in order
     return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _run(targets: Sequence[str | Path | Run], runs: str | Path) -> Run | None:
+    """The run that is meant, or None where it is files and folders of images.
+
+    Raises:
+        RunError: a run beside other targets, or a broken one.
+    """
+    meant = [each for each in targets if not isinstance(each, (str, Path)) or (Path(each) / "run.json").exists()]
+    if meant and len(targets) > 1:
+        raise RunError(
+            "a run is asked about alone", where=str(meant[0]), mend="one command a run, or its images/ folder"
+        )
+    if len(targets) == 1:
+        (one,) = targets
+        known = str(one) == "latest" or (Path(runs) / str(one) / "run.json").exists()
+        if meant or (known and not Path(str(one)).exists()):
+            return find_run(one, folder=runs)
+    return None
+
+
+def _of_run(
+    run: Run, detectors: Sequence[str | Path | Detector], fpr: float | None, device: str, progress: bool | Progress
+) -> pd.DataFrame:
+    import numpy as np
+    import pandas as pd
+
+    from auditkit.images import open_image
+
+    asked = load_detectors(detectors, device=device)
+    for one in asked:
+        one.threshold(fpr)
+    ids = list(dict.fromkeys(run.images()["id"]))
+    rows: list[dict[str, Any]] = []
+    with progress_bar("detect", progress) as show:
+        for start in range(0, len(ids), BATCH):
+            some = ids[start : start + BATCH]
+            images = [np.asarray(open_image(run.image_path(id))) for id in some]
+            for one in asked:
+                told = one.judge(images, fpr=fpr)
+                rows += [_row(id, said) | {"id": id} for id, said in zip(some, told, strict=True)]
+            if show is not None:
+                show(start + len(some), len(ids))
+    order = {id: place for place, id in enumerate(ids)}
+    found = pd.DataFrame(rows)[["id", *COLUMNS[1:-1]]]
+    found = found.sort_values(["detector", "id"], key=lambda each: each.map(order) if each.name == "id" else each)
+    run.write_detections(found.reset_index(drop=True))
+    return found.reset_index(drop=True).rename(columns={"id": "file"}).assign(error="")
 
 
 def load_detectors(named: Sequence[str | Path | Detector], *, device: str = "auto") -> list[Detector]:

@@ -221,6 +221,26 @@ PROVENANCE = pa.DataFrameSchema(
 manifest's prompt hash; the run holds the prompts themselves."""
 
 
+DETECTIONS = pa.DataFrameSchema(
+    {
+        "id": _text(_SHA256),
+        "detector": _text(),
+        "verdict": _text(pa.Check.isin(["generated", "no sign", "abstain", "not applicable"])),
+        "score": _number(),
+        "probability": _number(_SHARE),
+        "threshold": _number(),
+        "fpr": pa.Column(float, _SHARE),
+        "unfamiliar": _number(_SHARE),
+        "why": _text(),
+    },
+    unique=["id", "detector"],
+    name="detections",
+    strict=True,
+    coerce=True,
+)
+"""A row for each image of a run and detector that was asked: `detectors.base.Judgement`."""
+
+
 def check(df: pd.DataFrame, schema: pa.DataFrameSchema, where: str | Path) -> pd.DataFrame:
     """`df` with the schema's types, if it holds.
 

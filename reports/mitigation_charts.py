@@ -48,9 +48,7 @@ def pareto_chart(rows: pd.DataFrame, *, title: str, percent: bool, names: list[s
     x = alt.X("price:Q", title=title, axis=axis).scale(domain=[low - room, high + room], nice=False, zero=False)
     top = _extent(known, ["estimate", "ci_high"], 0.05)[1]
     y = alt.Y("estimate:Q", title="Distance to the target").scale(domain=[0, top * 1.04], nice=False)
-    places = range(len(names))
-    colour = alt.Color("method:N", title=None).scale(domain=names, range=[SERIES[i % len(SERIES)] for i in places])
-    shape = alt.Shape("method:N", title=None).scale(domain=names, range=[SHAPES[i % len(SHAPES)] for i in places])
+    colour, shape = _looks(names)
     tall = base.mark_rule(strokeWidth=1.3, opacity=0.6).encode(x=x, y=_at(y, "ci_low"), y2="ci_high:Q", color=colour)
     wide = base.mark_rule(strokeWidth=1.3, opacity=0.6).encode(
         x=_at(x, "price_low"), x2="price_high:Q", y=y, color=colour
@@ -65,6 +63,17 @@ def pareto_chart(rows: pd.DataFrame, *, title: str, percent: bool, names: list[s
     return styled(chart, legend_columns=3 if width >= 500 else 1 if max(map(len, names)) > 20 else 2)
 
 
+def _looks(names: list[str]) -> tuple[alt.Color, alt.Shape]:
+    """A colour and a shape for each method; when the colours begin again, they come with other shapes."""
+    places = range(len(names))
+    colours = [SERIES[i % len(SERIES)] for i in places]
+    shapes = [SHAPES[(i + i // len(SERIES)) % len(SHAPES)] for i in places]
+    return (
+        alt.Color("method:N", title=None).scale(domain=names, range=colours),
+        alt.Shape("method:N", title=None).scale(domain=names, range=shapes),
+    )
+
+
 def groups_chart(rows: pd.DataFrame, *, names: list[str], width: int = 860) -> Any:
     """Distance to the target by group, without and with each mitigation, with intervals.
 
@@ -77,9 +86,7 @@ def groups_chart(rows: pd.DataFrame, *, names: list[str], width: int = 860) -> A
     x = alt.X("estimate:Q", title="Distance to the target", axis=alt.Axis(tickCount=6)).scale(zero=True)
     y = alt.Y("group:N", sort=groups, title=None).scale(paddingInner=0.25)
     offset = alt.YOffset("method:N", sort=names)
-    places = range(len(names))
-    colour = alt.Color("method:N", title=None).scale(domain=names, range=[SERIES[i % len(SERIES)] for i in places])
-    shape = alt.Shape("method:N", title=None).scale(domain=names, range=[SHAPES[i % len(SHAPES)] for i in places])
+    colour, shape = _looks(names)
     bars = base.mark_rule(strokeWidth=1.2).encode(x=_at(x, "ci_low"), x2="ci_high:Q", y=y, yOffset=offset, color=colour)
     dots = base.mark_point(size=44, strokeWidth=1.6, fill="#ffffff", opacity=1).encode(
         x=x, y=y, yOffset=offset, color=colour, shape=shape

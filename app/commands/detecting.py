@@ -11,7 +11,8 @@ import typer
 
 from app import detection, output
 from app.autoencoders import USUAL
-from app.commands.base import Answer, DeviceOption, verb
+from app.commands.base import Answer, DeviceOption, RunsOption, verb
+from app.finding import RUNS
 from auditkit.errors import DetectorError
 
 if TYPE_CHECKING:
@@ -63,11 +64,12 @@ def training(group: typer.Typer) -> None:
 
 
 def detect(
-    targets: Annotated[list[Path], typer.Argument(help="Images, and folders of images.")],
+    targets: Annotated[list[Path], typer.Argument(help="Images and folders of them; or a run, which keeps the rows.")],
     detector: DetectorOption = [],  # noqa: B006
     fpr: Annotated[
         float | None, typer.Option(help="False positive rate to judge at, one that the detectors were trained for.")
     ] = None,
+    runs: RunsOption = RUNS,
     csv: Annotated[Path | None, typer.Option("--csv", help="Write all rows here.")] = None,
     device: DeviceOption = "auto",
 ) -> Answer:
@@ -76,7 +78,7 @@ def detect(
     'no sign' does not say that an image is real. Files that are no images are named, the others are judged; the exit
     code is then 1.
     """
-    table = detection.detect(*targets, detectors=detector, fpr=fpr, device=device, but=csv, progress=True)
+    table = detection.detect(*targets, detectors=detector, fpr=fpr, device=device, but=csv, runs=runs, progress=True)
     if csv is not None:
         from auditkit.files import write_atomic
 

@@ -192,9 +192,9 @@ class Index:
         return None if found.empty else {str(name): value for name, value in found.iloc[0].to_dict().items()}
 
     def about(self, table: str, id: str) -> list[dict[str, Any]]:
-        """The rows on an image of the run's table of that name, `watermarks` or `provenance`."""
+        """The rows on an image of the run's table of that name, `watermarks`, `provenance` or `detections`."""
         file = self.run.path / f"{table}.parquet"
-        if table not in ("watermarks", "provenance") or not file.is_file():
+        if table not in ("watermarks", "provenance", "detections") or not file.is_file():
             return []
         found = self._frame("select * from read_parquet(?) where id = ?", [glob.escape(str(file.resolve())), id])
         return [{str(name): value for name, value in row.items()} for row in found.to_dict("records")]

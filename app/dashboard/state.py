@@ -21,14 +21,15 @@ from app.dashboard.index import Index
 from auditkit.errors import AuditkitError, RunError
 from auditkit.images import open_image
 from auditkit.runs import BrokenRun, Run, list_runs
-from auditkit.schemas import PROVENANCE, WATERMARKS, table_columns
+from auditkit.schemas import DETECTIONS, PROVENANCE, WATERMARKS, table_columns
 
 RUN = "run"
 """The query parameter, and session key, that says which run is looked at."""
 
 _PAGES = "_pages"
 _TABLES = (
-    "run.json", "images.parquet", "measurements.parquet", "watermarks.parquet", "provenance.parquet", "SEAL",
+    "run.json", "images.parquet", "measurements.parquet", "watermarks.parquet", "provenance.parquet",
+    "detections.parquet", "SEAL",
     "scores/*.parquet", "embeddings/*.parquet",
 )  # fmt: skip
 
@@ -44,7 +45,7 @@ class Loaded:
     problems: list[AuditkitError] = field(default_factory=list)
     """Tables that are there and could not be read."""
     damaged: frozenset[str] = frozenset()
-    """Of watermarks and provenance, those that are among the problems."""
+    """Of watermarks, provenance and detections, those that are among the problems."""
 
     @cached_property
     def watermarks(self) -> pd.DataFrame | None:
@@ -54,6 +55,11 @@ class Loaded:
             TableError: the table is damaged.
         """
         return None if "watermarks" in self.damaged else self.run.watermarks()
+
+    @cached_property
+    def detections(self) -> pd.DataFrame | None:
+        """What detectors said; None where none was asked, or the table is damaged."""
+        return None if "detections" in self.damaged else self.run.detections()
 
     @property
     def name(self) -> str:
@@ -66,7 +72,8 @@ def runs_folder() -> Path:
 
 
 def results(mark: str, *, named: str, read: Callable[[Path], object]) -> dict[str, Path]:
-    """Folders of results that hold a file `mark`, by name: those called `named` beside the runs, any among them.
+    """Folders of results that hold a file `mark`, by name: those called `named` beside the runs, any among them; the
+    shipped example's where its runs are shown.
 
     Args:
         read: raises AuditkitError for a folder that is something else.
@@ -74,6 +81,8 @@ def results(mark: str, *, named: str, read: Callable[[Path], object]) -> dict[st
     runs = runs_folder()
     found = {file.parent.name: file.parent for file in sorted(runs.parent.glob(f"{named}/{mark}"))}
     found |= {f"{runs.name}/{file.parent.name}": file.parent for file in sorted(runs.glob(f"[!.]*/{mark}"))}
+    if shows_example():
+        found |= {f"example/{file.parent.name}": file.parent for file in sorted(example.shared().glob(f"[!.]*/{mark}"))}
     return {name: path for name, path in found.items() if _reads(read, path)}
 
 
@@ -182,7 +191,7 @@ def _load(path: Path, stamp: tuple[tuple[str, int], ...]) -> Loaded:
         measurements = run.measurements()
     except AuditkitError as error:
         problems.append(error)
-    for name, schema in (("watermarks", WATERMARKS), ("provenance", PROVENANCE)):
+    for name, schema in (("watermarks", WATERMARKS), ("provenance", PROVENANCE), ("detections", DETECTIONS)):
         file = path / f"{name}.parquet"
         try:
             if file.is_file():

@@ -11,7 +11,10 @@ from typing import Any
 import streamlit as st
 
 from app.dashboard import access, state
+from auditkit.bias.base import ALL
 from auditkit.errors import AuditkitError
+from auditkit.runs import Run
+from reports import words
 
 FRAMING = (
     "What is counted is **perceived presentation**: how a classifier reads drawn or generated people, who do "
@@ -47,6 +50,21 @@ def choose_run(label: str = "Run") -> state.Loaded:
     for found in loaded.problems:
         problem(found)
     return loaded
+
+
+def grouping(run: Run) -> str:
+    """The axis that the reader groups a run's images by, or ALL."""
+    choices = [*run.axes, ALL]
+    if len(choices) == 1:
+        return ALL
+    first = run.spec.by if run.spec is not None and run.spec.by in choices else choices[0]
+    return st.selectbox(
+        "Group by", choices, index=choices.index(first), format_func=_axis, key="by", bind="query-params"
+    )
+
+
+def _axis(name: str) -> str:
+    return "nothing (all images together)" if name == ALL else words.name(name)
 
 
 def no_runs() -> None:

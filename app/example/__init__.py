@@ -1,7 +1,9 @@
-"""A small example workspace that comes with auditkit: two runs of one prompt set, ready to be looked at.
+"""A small example workspace that comes with auditkit: two runs of one prompt set and two evaluations, to be looked at.
 
 `example.zip` holds two runs of `example.toml`: 48 images by `personas`, in which a bias was planted, and 48 by
-`personas-balanced`, in which an even split was; scored, measured and sealed. `python -m benchmarks.example` made it.
+`personas-balanced`, in which an even split was; scored, measured and sealed. Beside them lies what three mitigations
+did to 144 images of the same prompts, and the test of a detector on generators that it had not seen: tables alone.
+`python -m benchmarks.example` made it.
 """
 
 from __future__ import annotations
@@ -18,10 +20,12 @@ ARCHIVE = Path(__file__).with_name("example.zip")
 SPEC = Path(__file__).with_name("example.toml")
 RUNS = ("example-personas-1104acba", "example-personas-balanced-ba680bb1")
 """What is in the archive: the biased run, and the even one."""
+RESULTS = ("mitigation", "detector-evaluation")
+"""And what `auditkit mitigate` and `auditkit detector evaluate` found."""
 
 
 def example(out: str | Path = "example") -> list[Path]:
-    """Unpack the example's runs into a folder of runs; those that are there already are left as they are.
+    """Unpack the example into a folder of runs; what is there already is left as it is.
 
     Nothing is fetched and nothing is computed. `auditkit.open_run` opens a run, `auditkit dashboard --runs OUT` shows
     them.
@@ -41,7 +45,7 @@ def example(out: str | Path = "example") -> list[Path]:
     out = Path(out)
     try:
         out.mkdir(parents=True, exist_ok=True)
-        missing = [name for name in RUNS if not (out / name).exists()]
+        missing = [name for name in (*RUNS, *RESULTS) if not (out / name).exists()]
         if missing:
             with tempfile.TemporaryDirectory(prefix=".example-", dir=out) as folder:
                 _unpack(Path(folder))

@@ -17,6 +17,7 @@ import pyarrow as arrow
 from auditkit.errors import AuditkitError, RunError, TableError
 from auditkit.files import slug
 from auditkit.schemas import (
+    DETECTIONS,
     IMAGES,
     MEASUREMENTS,
     PROVENANCE,
@@ -181,6 +182,26 @@ class Run:
             others = before[~pd.MultiIndex.from_frame(before[["scheme", "key_id"]]).isin(fresh)]
             df = pd.concat([frame for frame in (others, df) if len(frame)] or [df], ignore_index=True)
         write_table(df, path, WATERMARKS)
+
+    def detections(self) -> pd.DataFrame | None:
+        """What detectors said of the images (DETECTIONS), or None where none was asked."""
+        path = self.path / "detections.parquet"
+        return read_table(path, DETECTIONS) if path.is_file() else None
+
+    def write_detections(self, df: pd.DataFrame) -> None:
+        """Keep what detectors said, in place of what the same ones said before; the others' is kept.
+
+        Raises:
+            TableError: the table does not hold, or names images that are not in the run.
+        """
+        path = self.path / "detections.parquet"
+        df = check(df, DETECTIONS, path)
+        self._check_ids(df["id"], "detections")
+        before = self.detections()
+        if before is not None:
+            others = before[~before["detector"].isin(df["detector"])]
+            df = pd.concat([frame for frame in (others, df) if len(frame)] or [df], ignore_index=True)
+        write_table(df, path, DETECTIONS)
 
     def provenance(self) -> pd.DataFrame | None:
         """The signed images (PROVENANCE), or None where none was signed."""

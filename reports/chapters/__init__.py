@@ -37,6 +37,7 @@ ORDER = (
     "quality",
     "watermark",
     "provenance",
+    "detection",
     ENERGY,
 )
 """Modules of this package, each with a function `chapter`, in the order in which a reader meets them."""

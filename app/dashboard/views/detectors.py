@@ -6,16 +6,20 @@ import pandas as pd
 import streamlit as st
 
 from app.dashboard import blocks, evaluations, state, widgets
+from auditkit.bias.base import Options
 from auditkit.errors import AuditkitError
+from auditkit.runs import Run
+from detectors import measure
 from detectors.alarms import MEASURES, expected
 from detectors.evaluation import Evaluation
 from reports import tables, words
+from reports.chapters import detection
 from reports.chapters.base import Chapter
 from reports.charts import to_svg
 from reports.detector_charts import precision_chart, precision_rows
 from reports.detector_page import chapters, expected_words, rates_of
 
-PARTS = {"evaluation": "Evaluations", "volume": "At your own volume", "cards": "Cards"}
+PARTS = {"evaluation": "Evaluations", "run": "In a run", "volume": "At your own volume", "cards": "Cards"}
 BASE_RATES = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 0.5)
 VOLUMES = (100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000)
 
@@ -34,6 +38,9 @@ def render() -> None:
     if part == "cards":
         _cards()
         return
+    if part == "run":
+        _in_run()
+        return
     found = _chosen()
     if found is None:
         return
@@ -42,6 +49,31 @@ def render() -> None:
         _volume(made)
     else:
         _evaluation(made, name)
+
+
+def _in_run() -> None:
+    loaded = widgets.choose_run()
+    told = loaded.detections
+    if told is None or told.empty:
+        st.info("No detector has been asked about this run yet.")
+        widgets.commands("To ask those that are installed:", ["detect", str(loaded.run.path)])
+        return
+    by = widgets.grouping(loaded.run)
+    made = _of_run(loaded.run, state.stamp(loaded.run.path), by)
+    blocks.chapter(made, f"{loaded.name} {by}")
+    widgets.download(
+        "All verdicts (CSV)", told.to_csv(index=False), file_name=f"{loaded.name}-detections.csv", mime="text/csv",
+        key="csv run",
+    )  # fmt: skip
+    widgets.commands("The command that asks them again:", ["detect", str(loaded.run.path)])
+
+
+@st.cache_data(max_entries=8, show_spinner="Counting the verdicts")
+def _of_run(_run: Run, stamp: tuple[tuple[str, int], ...], by: str) -> Chapter:
+    # Counted afresh: the verdicts may be younger than the run's measurements, or not measured at all.
+    made = detection.chapter(measure.detection.measure(_run, Options(by=by)), _run)
+    assert made is not None
+    return made
 
 
 def _chosen() -> tuple[Evaluation, str] | None:

@@ -68,6 +68,7 @@ def _welcome(instead: bool) -> None:
             widgets.link("bias", "1. Whom does it show?", icon=":material/bar_chart:", run=biased)
             widgets.link("gallery", "2. Look at the images", icon=":material/grid_view:", run=biased)
             widgets.link("compare", "3. Compare the two", icon=":material/compare_arrows:", run=biased, other=even)
+            widgets.link("mitigation", "4. Could it be mitigated?", icon=":material/balance:")
         if instead:
             widgets.commands(
                 "Then audit a model of your own; its run takes the example's place here:",

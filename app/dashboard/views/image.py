@@ -13,7 +13,7 @@ from reports import words
 
 LARGE = 768  # pixels
 NEIGHBOURS, THUMBNAIL = 8, 192
-TABLES = ("watermarks", "provenance")
+TABLES = ("watermarks", "provenance", "detections")
 
 
 def render() -> None:
@@ -94,12 +94,13 @@ def _scored(key: str, scored: dict[str, Any]) -> None:
 
 
 def _provenance(loaded: state.Loaded, id: str) -> None:
-    st.subheader("Marks and manifest")
+    st.subheader("Marks, manifest and detectors")
     found = {name: loaded.index.about(name, id) for name in TABLES if name not in loaded.damaged}
-    marks, signed = found.get("watermarks", []), found.get("provenance", [])
-    if not marks and not signed:
+    marks, signed, told = (found.get(name, []) for name in TABLES)
+    if not marks and not signed and not told:
         st.caption(
-            "No watermark was looked for and no manifest is on record. That is no proof that the image carries none."
+            "No watermark was looked for, no detector was asked, and no manifest is on record. That is no proof that "
+            "the image carries no mark."
         )
         return
     rows = [
@@ -109,9 +110,12 @@ def _provenance(loaded: state.Loaded, id: str) -> None:
         {"asked": "C2PA manifest, when it was signed", "answer": row["verdict"], "evidence": f"by {row['signer']}"}
         for row in signed
     ]
+    rows += [
+        {"asked": f"detector {row['detector']}", "answer": row["verdict"], "evidence": str(row["why"])} for row in told
+    ]
     frame = pd.DataFrame(rows).map(widgets.stranger)
-    st.table(frame, hide_index=True, alt="What is known of this image's marks and manifest")
-    st.caption("No mark found is no proof that an image was not generated.")
+    st.table(frame, hide_index=True, alt="What is known of this image's marks and manifest, and what detectors say")
+    st.caption("Neither no mark found nor no sign is proof that an image was not generated.")
     if signed:
         widgets.link(
             "provenance", "Verify the signed copies as they are now", icon=":material/verified_user:", run=loaded.name

@@ -6,7 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from app.dashboard import bench_charts, benches, blocks, state, widgets
-from auditkit.bias.base import ALL, Options
+from auditkit.bias.base import Options
 from auditkit.errors import AuditkitError, KeyFileError
 from auditkit.runs import Run
 from auditkit.watermark import keys
@@ -48,7 +48,7 @@ def _in_run() -> None:
         st.info("No watermark has been looked for in this run yet.")
         widgets.commands("To look for the marks of your keys:", ["watermark", "detect", str(run.path)])
         return
-    by = _grouping(run)
+    by = widgets.grouping(run)
     told = _chapter(run, state.stamp(run.path), by)
     widgets.sentences(told.lead)
     for number, one in enumerate(told.blocks):
@@ -58,20 +58,6 @@ def _in_run() -> None:
     st.markdown("**How to read it**")
     widgets.sentences(told.notes)
     _take(loaded, found, by)
-
-
-def _grouping(run: Run) -> str:
-    choices = [*run.axes, ALL]
-    if len(choices) == 1:
-        return ALL
-    first = run.spec.by if run.spec is not None and run.spec.by in choices else choices[0]
-    return st.selectbox(
-        "Group by", choices, index=choices.index(first), format_func=_axis, key="by", bind="query-params"
-    )
-
-
-def _axis(name: str) -> str:
-    return "nothing (all images together)" if name == ALL else words.name(name)
 
 
 @st.cache_data(max_entries=8, show_spinner="Counting the verdicts")
