@@ -11,6 +11,7 @@ import detector_helpers as made
 import numpy as np
 import pandas as pd
 import pytest
+import synthetic_run
 from PIL import Image
 from provenance_helpers import isolated  # noqa: F401
 from typer.testing import CliRunner
@@ -140,6 +141,22 @@ def test_python_asks_the_same(trained: Path, uploads: Path) -> None:
 
 
 # --- train and list -----------------------------------------------------------------------------------------------
+
+
+def test_a_run_keeps_what_is_said_of_its_images(trained: Path, tmp_path: Path) -> None:
+    made_run = synthetic_run.make_run(tmp_path, images_per_prompt=1, measured=False)
+    said = answer("detect", made_run.path, "--detector", f"path:{trained}")
+    kept = made_run.detections()
+    assert kept is not None
+    assert sorted(kept["id"]) == sorted(set(made_run.images()["id"]))
+    assert [row["verdict"] for row in said["judgements"]] == kept["verdict"].tolist()
+
+
+def test_a_run_beside_other_targets_is_an_error(trained: Path, uploads: Path, tmp_path: Path) -> None:
+    made_run = synthetic_run.make_run(tmp_path, images_per_prompt=1, measured=False)
+    said = answer("detect", made_run.path, uploads, "--detector", f"path:{trained}", code=1)
+    assert "a run is asked about alone" in json.dumps(said)
+    assert made_run.detections() is None
 
 
 def test_the_card_is_shown_with_its_warnings_and_limits(trained: Path) -> None:

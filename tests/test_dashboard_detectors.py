@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
+import synthetic_run
+from detection_table_helpers import judged
 from detector_eval_helpers import make_evaluation
 from streamlit.testing.v1 import AppTest
 from test_dashboard_views import FRAME
@@ -83,6 +85,18 @@ def test_a_path_in_the_address_is_no_evaluation(show, runs, name) -> None:
     test = show(runs, evaluation=name)
     assert not test.exception
     assert test.selectbox(key="evaluation").value == "detector-evaluation"
+
+
+def test_what_a_detector_says_of_a_run_is_counted_by_group(show, tmp_path) -> None:
+    made = synthetic_run.make_run(tmp_path, images_per_prompt=12)
+    test = show(tmp_path)
+    test.segmented_control(key="part").set_value("run").run()
+    assert "No detector has been asked" in words(test)
+    made.write_detections(judged(made, 0.5, 0.2))
+    test = show(tmp_path)
+    test.segmented_control(key="part").set_value("run").run()
+    assert not test.exception
+    assert "mine calls 50.0%" in words(test)
 
 
 def test_cards_are_shown_or_the_command_to_train_one(show, runs) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import synthetic_run
+from detection_table_helpers import judged
 
 from auditkit.bias.base import Options
 from auditkit.errors import TableError
@@ -22,15 +23,6 @@ OPTIONS = Options(by="occupation", min_n=10)
 def run(tmp_path) -> Run:
     """60 images of five occupations, one prompt each."""
     return synthetic_run.make_run(tmp_path, images_per_prompt=12, measured=False)
-
-
-def judged(run: Run, generated: float, abstain: float = 0.0, detector: str = "mine") -> pd.DataFrame:
-    """The first images by their order shuffled are called generated, the next abstained from, the rest show no sign."""
-    ids = list(np.random.default_rng(0).permutation(run.images()["id"].drop_duplicates()))
-    called, unsure = round(generated * len(ids)), round(abstain * len(ids))
-    verdicts = ["generated"] * called + ["abstain"] * unsure + ["no sign"] * (len(ids) - called - unsure)
-    common = {"detector": detector, "score": 0.5, "probability": 0.5, "threshold": 0.4, "fpr": 0.01, "unfamiliar": 0.2}
-    return pd.DataFrame({"id": ids, "verdict": verdicts}).assign(**common, why="a test")
 
 
 def measured(run: Run, **changes: object) -> pd.DataFrame:
