@@ -11,6 +11,7 @@ stay, as they follow from the spec and the weights.
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 import tempfile
 import zipfile
@@ -71,6 +72,11 @@ def main() -> None:
             out=folder / "mitigation",
         )  # fmt: skip
         shutil.copytree(asked.evaluation, folder / "detector-evaluation")
+        record = folder / "detector-evaluation" / "evaluation.json"
+        told = json.loads(record.read_text("utf-8"))
+        folders = [Path(each).parts[-2:] for each in told["data"]]
+        told["data"] = ["/".join(("data", *(part[part[0] != "runs" :]))) for part in folders]
+        record.write_text(json.dumps(told, indent=1) + "\n", "utf-8")  # no path of the machine that made it
         pack(folder, ARCHIVE)
     print(f"{ARCHIVE}: {ARCHIVE.stat().st_size / 1e6:.2f} MB")
 

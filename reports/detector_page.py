@@ -140,6 +140,11 @@ def _left_out_chapter(made: Evaluation, width: int) -> Chapter:
             lead.append(
                 f"Mean AUROC of {first} over {_what(made, left)}: {_cell(a)}; lowest {_cell(b)}, {b['held_out']}."
             )
+            others = aurocs[(aurocs["left"] == left) & (aurocs["held_out"] == MEAN) & (aurocs["detector"] != first)]
+            ahead = others[others["estimate"] > a["estimate"]].sort_values("estimate", ascending=False)
+            if len(ahead):
+                named = listed([f"{row['detector']} {_cell(row)}" for row in tables.rows(ahead)])
+                lead.append(f"Higher on the same images: {named}. Consider {'it' if len(ahead) == 1 else 'them'}.")
     blocks: list[Figure | Table] = []
     for left in ("generator", "origin"):
         rows = aurocs[aurocs["left"] == left]

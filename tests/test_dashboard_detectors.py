@@ -14,6 +14,8 @@ from streamlit.testing.v1 import AppTest
 from test_dashboard_views import FRAME
 from test_dashboard_views import words as escaped
 
+from app.dashboard import state
+
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory) -> Path:
@@ -42,7 +44,15 @@ def words(test: AppTest) -> str:
     return escaped(test).replace("\\", "")
 
 
-def test_without_an_evaluation_it_gives_the_command(show, tmp_path) -> None:
+def test_in_an_empty_folder_it_shows_the_example_and_says_so(show, tmp_path) -> None:
+    test = show(tmp_path)
+    assert not test.exception
+    assert "This is the small example that comes with auditkit" in words(test)
+    assert "On what it has not seen" in words(test)
+
+
+def test_without_an_evaluation_it_gives_the_command(show, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(state, "shows_example", lambda: False)
     (tmp_path / "runs").mkdir()
     test = show(tmp_path / "runs")
     assert not test.exception

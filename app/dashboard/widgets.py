@@ -52,6 +52,12 @@ def choose_run(label: str = "Run") -> state.Loaded:
     return loaded
 
 
+def example_note(name: str) -> None:
+    """Says of an evaluation of that name that it is the shipped example's, where it is."""
+    if name.startswith("example/"):
+        st.info("This is the small example that comes with auditkit; one of your own takes its place.")
+
+
 def grouping(run: Run) -> str:
     """The axis that the reader groups a run's images by, or ALL."""
     choices = [*run.axes, ALL]
