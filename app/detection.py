@@ -138,7 +138,7 @@ def detect(
     """
     import pandas as pd
 
-    run = _run(targets, runs)
+    run = run_meant(targets, runs)
     if run is not None:
         return _of_run(run, detectors, fpr, device, progress)
     files = [each for target in targets for each in _files(Path(str(target)), None if but is None else Path(but))]
@@ -159,7 +159,7 @@ def detect(
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def _run(targets: Sequence[str | Path | Run], runs: str | Path) -> Run | None:
+def run_meant(targets: Sequence[str | Path | Run], runs: str | Path = RUNS) -> Run | None:
     """The run that is meant, or None where it is files and folders of images.
 
     Raises:

@@ -18,6 +18,8 @@ from auditkit.errors import DetectorError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from auditkit.runs import Run
+
 DetectorOption = Annotated[
     list[str],
     typer.Option(
@@ -85,7 +87,8 @@ def detect(
         write_atomic(csv, table.to_csv(index=False).encode("utf-8", "backslashreplace"))
     bad = table[table["error"] != ""]
     data = {"images": int(table["file"].nunique() - len(bad)), "unreadable": len(bad), "judgements": table}
-    return Answer(data, lambda: _show(table, csv), exit_code=int(bool(len(bad))))
+    run = detection.run_meant(targets, runs)
+    return Answer(data, lambda: _show(table, csv, run), exit_code=int(bool(len(bad))))
 
 
 def detectors(
@@ -193,14 +196,14 @@ def parse_options(given: list[str]) -> dict[str, Any]:
     return found
 
 
-def _show(table: pd.DataFrame, csv: Path | None) -> None:
+def _show(table: pd.DataFrame, csv: Path | None, run: Run | None) -> None:
     from rich.text import Text
 
     screen = output.console()
     good = table[table["error"] == ""]
     several = len(set(good["detector"])) > 1
     rows = []
-    for row in good.head(FIRST).to_dict("records"):
+    for row in good.head(0 if run else FIRST).to_dict("records"):  # the pictures of a run have no names to read
         verdict = Text(row["verdict"], style=COLORS.get(row["verdict"], ""))
         cells = [row["file"], verdict, *(_number(row[key]) for key in ("score", "probability", "unfamiliar"))]
         rows.append([*cells[:1], *([row["detector"]] if several else []), *cells[1:], row["why"]])
@@ -218,7 +221,11 @@ def _show(table: pd.DataFrame, csv: Path | None) -> None:
             f"{len(part) * fpr:.2g} would be called generated ({100 * fpr:g}%; its card says how high that may be).",
             soft_wrap=True, markup=False,
         )  # fmt: skip
-    if len(good):
+    if run is not None:
+        screen.print(f"Kept: {run.path / 'detections.parquet'}", soft_wrap=True, markup=False)
+        screen.print(f"Next: auditkit measure {run.path} --measure detection", soft_wrap=True, markup=False)
+        screen.print(f"      auditkit report {run.path}", soft_wrap=True, markup=False)
+    if len(rows):
         screen.print(
             "p: that it is generated, if half of such images are. unfamiliar: share of development images less unlike "
             "the training data. No sign is no proof of a real picture.", soft_wrap=True,
