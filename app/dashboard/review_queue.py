@@ -24,7 +24,7 @@ _ITEM, _SHOWN, _REASON, _NOTE, _SAID = "item", "_review shown", "_review reason"
 
 def queue(source: Source) -> None:
     """Draw the queue."""
-    left, middle, right = st.columns([3, 3, 2])
+    left, middle, right = st.columns([4, 3, 2])
     chosen = left.segmented_control(
         "Queue", list(QUEUES), default=WAITING, required=True, format_func=QUEUES.__getitem__, key="queue",
         bind="query-params",
