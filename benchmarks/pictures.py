@@ -30,11 +30,11 @@ def detectors(folder: Path) -> Any:
 
 
 def mitigation(folder: Path) -> Any:
-    """Distance to the target against the time of an image."""
+    """Distance to the target against the fall of fidelity."""
     made = evaluated.read(folder)
-    rows = pareto_rows(made, "joules")
-    title = "Energy an image, over that without"
-    return pareto_chart(rows, title=title, percent=False, names=[WITHOUT, *made.methods], width=WIDTH)
+    rows = pareto_rows(made, "fidelity")
+    title = "Fall of occupation fidelity"
+    return pareto_chart(rows, title=title, percent=True, names=[WITHOUT, *made.methods], width=WIDTH)
 
 
 def main() -> None:
