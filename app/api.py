@@ -82,6 +82,7 @@ def generate(
     steps: int | None = None,
     guidance: float | None = None,
     device: str = "auto",
+    compile: bool = False,
     batch_size: int | None = None,
     processes: int = 1,
     plan: str | Path | Plan | None = None,
@@ -101,6 +102,7 @@ def generate(
         generator: "personas", "personas-balanced", any registered name, "path:FOLDER" of a diffusers checkpoint,
             "hf:OWNER/MODEL" from the Hugging Face hub, or "api:MODEL" behind an images API.
         seed, images_per_prompt, sampler, steps, guidance: laid over what the spec says.
+        compile: compile the generator's networks for a CUDA device, see docs/performance.md; about a minute at first.
         processes: work in so many, which share the cores or have a GPU each; `accelerate launch` does so too.
         plan: a plan document or its file: the spec is the plan's, and its hash is kept in the run before the
             first image is made. A plan with looks makes the images up to the next look.
@@ -141,12 +143,15 @@ def generate(
     if asked is not None and processes > 1:
         mend = "leave out --processes; --api-parallel asks for several images at a time"
         raise SpecError("an API is asked by one process", where=f"processes={processes}", mend=mend)
+    if asked is not None and compile:
+        raise SpecError("an API's model is not compiled from here", where="compile", mend="leave out --compile")
     with progress_bar("generate", progress) as show:
         return make(
             resolved,
             out=Path(out),
             generator=asked,
             device=device,
+            compile=compile,
             batch_size=batch_size,
             processes=processes,
             plan=planned,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,9 +18,10 @@ from auditkit.runs import Refused
 from generators.base import GeneratorInfo, Job, Settings, even_batches
 from generators.cards import read_card
 from generators.checkpoint import Notes, check_steps, quiet, read_index, read_notes
+from generators.compiled import Compiled
 from generators.device import pick_device
 from generators.families import FAMILIES, Text
-from generators.memory import is_out_of_memory, slice_work, tile_work
+from generators.memory import decode_in_parts, is_out_of_memory, slice_work, tile_work
 from generators.samplers import check_sampler, fitting, make_scheduler
 from generators.steady import company, filled, settle
 from generators.weights import find_weights, hash_weights
@@ -49,16 +50,18 @@ class LatentGenerator:
         source: str | None = None,
         device: str = "auto",
         precision: str = "auto",
+        compile: bool = False,
     ):
         """
         Args:
             name: for reports; by default the one in the folder's auditkit.toml, or the folder's own.
             source: where it came from; by default `path:FOLDER`.
             device, precision: see `device.pick_device`.
+            compile: compile the networks for CUDA, see `compiled.Compiled`; images under a mitigation are made without.
 
         Raises:
             GeneratorError: the folder is missing, is no such checkpoint, is damaged, its model card is, or it has no
-                safetensors.
+                safetensors; or what is to be compiled is not on a CUDA device.
         """
         self.folder = folder = Path(folder)
         pipeline_class, components = read_index(folder, FAMILIES)
@@ -77,6 +80,9 @@ class LatentGenerator:
         self._encode = lru_cache(maxsize=1024)(self._encode_once)
         self._method: Mitigation | None = None
         self.info = self._describe(folder, name, source, notes, weights, pipeline_class, str(dtype))
+        self._compiled = Compiled(self.pipeline, self._device) if compile else None
+        if self._compiled is not None:
+            self.info.details["compiled"] = self._compiled.names
 
     def generate(
         self, jobs: Sequence[Job], settings: Settings, *, batch_size: int | None = None
@@ -124,7 +130,8 @@ class LatentGenerator:
     @contextmanager
     def mitigated(self, method: Mitigation, model: Model) -> Iterator[None]:
         """See `base.Steerable.mitigated`; afterwards the generator is as it was."""
-        with method.weights(model):
+        plain = nullcontext() if self._compiled is None else self._compiled.off()
+        with plain, method.weights(model):
             self._encode.cache_clear()  # a text encoder may be among the weights
             self._method = method
             try:
@@ -161,9 +168,13 @@ class LatentGenerator:
         return [image for part in even_batches(jobs, fits) for image in self._fit(part, settings, scheduler)]
 
     def _with_company(self, jobs: list[Job]) -> list[Job]:
-        """On a CPU: as many jobs as it takes for the same bits at any batch size; see generators.steady."""
+        """With as many copies as it takes: on a CPU for the same bits at any batch size (generators.steady), and of
+        compiled networks for a size that there is already.
+        """
         import torch
 
+        if self._compiled is not None and not self._short and self._method is None:
+            return filled(jobs, self._compiled.size(len(jobs)))
         if self._device.type != "cpu" or self._short:
             return jobs
         return filled(jobs, company(len(jobs), self.info.resolution**2, torch.get_num_threads()))
@@ -325,7 +336,7 @@ class LatentGenerator:
         if self._device.type == "cpu":
             settle(pipe, resolution**2)
         elif getattr(pipe, "vae", None) is not None and resolution >= 512:
-            pipe.vae.enable_slicing()  # a batch at once overflows the memory of a GPU
+            decode_in_parts(pipe.vae, resolution**2, self._device)
         planted = folder / "planted.toml"
         card = read_card(folder)
         trained = None if card is None else card.kilojoules

@@ -37,6 +37,7 @@ def generate(
     generator: Generator | str | None = None,
     device: str = "auto",
     precision: str = "auto",
+    compile: bool = False,
     batch_size: int | None = None,
     processes: int = 1,
     progress: Progress | None = None,
@@ -56,6 +57,7 @@ def generate(
         generator: one that is loaded already, or a name for `load_generator`; None is the spec's own.
         device, precision: see `device.pick_device`; for a generator that is named. Of several processes each takes
             a GPU of its own, where `device` is auto or cuda.
+        compile: compile the networks of a generator that is named, see `compiled.Compiled`.
         batch_size: images made at a time; None is the generator's own choice.
         processes: work in so many processes, this one among them; they share the cores, or have a GPU each.
         progress: called in the first process alone; counts the images of all.
@@ -82,6 +84,7 @@ def generate(
             generator=generator,
             device=device,
             precision=precision,
+            compile=compile,
             batch_size=batch_size,
             plan=plan,
             watermark=watermark,
@@ -94,6 +97,7 @@ def generate(
         generator,
         device,
         precision,
+        compile,
         batch_size,
         plan,
         watermark,
@@ -128,6 +132,7 @@ def _generate(
     generator: Generator | str | None,
     device: str,
     precision: str,
+    compile: bool,
     batch_size: int | None,
     plan: Plan | None,
     watermark: Mark | None,
@@ -138,7 +143,8 @@ def _generate(
 ) -> Run:
     """`generate` in this process, which is `place` among those that share the work."""
     if generator is None or isinstance(generator, str):
-        generator = load_generator(generator or spec.generator, device=place.device(device), precision=precision)
+        name = generator or spec.generator
+        generator = load_generator(name, device=place.device(device), precision=precision, compile=compile)
     settings = resolve_settings(spec, generator.info.defaults)
     info = {**generator.info.as_dict(), "batch_size": batch_size or generator.info.batch_size}
     _check_latent(generator, watermark)

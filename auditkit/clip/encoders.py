@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 BATCH, CPU_BATCH = 64, 8
 """Images at a time; on the CPU a batch that stays in a core's cache is quickest."""
+
+READERS = 16
+"""Threads that open and resize images for a GPU, at most one a core; it waits for them all the same."""
 
 Progress = Callable[[int, int], None]
 """Called with (images done, images in all)."""
@@ -127,13 +131,18 @@ class Encoder:
         size = batch_size or (CPU_BATCH if self._device == "cpu" else BATCH)
 
         def batches() -> Iterator[Any]:
+            on_cpu = self._device == "cpu"
+            prepared = map(self._prepared, images) if on_cpu else _ahead(self._prepared, images, 2 * size)
             for start in range(0, len(images), size):
-                opened = [_opened(image) for image in images[start : start + size]]
-                yield torch.stack([self._preprocess(image) for image in opened])
+                yield torch.stack(list(islice(prepared, size)))
                 if progress is not None:
                     progress(min(start + size, len(images)), len(images))
 
         return self._embed(batches(), self._model.encode_image)
+
+    def _prepared(self, image: Image | Path) -> Any:
+        """Pixels [3, h, w] as the model takes them."""
+        return self._preprocess(_opened(image))
 
     def embed_pixels(self, images: torch.Tensor) -> torch.Tensor:
         """Embed images that are tensors already, differentiably: what guidance needs.
@@ -175,6 +184,21 @@ class Encoder:
         workers = torch.get_num_threads() if self._device == "cpu" else 1
         rows = [embedded(batch) for batch in batches] if workers == 1 else _side_by_side(embedded, batches, workers)
         return np.concatenate(rows) if rows else np.zeros((0, self.dim), np.float32)
+
+
+def _ahead(work: Callable[[Any], Any], items: Sequence[Any], ahead: int) -> Iterator[Any]:
+    """`work(item)` of each item in order, done in threads; no more than `ahead` of them wait to be taken."""
+    waiting: deque[Future[Any]] = deque()
+    pool = ThreadPoolExecutor(min(READERS, os.cpu_count() or 1))
+    try:
+        for item in items:
+            waiting.append(pool.submit(work, item))
+            if len(waiting) > ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _side_by_side(embedded: Callable[[Any], np.ndarray], batches: Iterator[Any], workers: int) -> list[np.ndarray]:

@@ -72,8 +72,9 @@ def make_run_id(
 ) -> str:
     """The id that a spec and a generator always get: '<spec>-<generator>-<8 hex>'.
 
-    The 8 digits stand for all that can change a pixel: the resolved spec, the weights, precision,
-    kind of device, watermark and mitigation. The description is left out, and where the weights lie on the disk.
+    The 8 digits stand for all that can change a pixel: the resolved spec, the weights, precision, kind of
+    device, whether it was compiled, watermark and mitigation. The description is left out, and where the weights
+    lie on the disk.
     """
     weights = generator.get("weights") or {"source": generator.get("source")}
     identity = {
@@ -81,6 +82,7 @@ def make_run_id(
         "generator": [generator["name"], weights, generator.get("dtype")],
         "device": str(generator.get("device")).split(":")[0],
     }
+    identity |= {"compiled": True} if (generator.get("details") or {}).get("compiled") else {}
     identity |= {"watermark": watermark} if watermark else {}
     identity |= {"mitigation": mitigation["resolved"]} if mitigation else {}
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()

@@ -11,32 +11,34 @@ if TYPE_CHECKING:
 FOLDER = Path(__file__).parent
 
 
-def personas(*, device: str = "auto", precision: str = "auto") -> LatentGenerator:
+def personas(*, device: str = "auto", precision: str = "auto", compile: bool = False) -> LatentGenerator:
     """Latent diffusion of emoji-like people, with a known bias by occupation (planted.toml)."""
-    return _load("personas", device, precision)
+    return _load("personas", device, precision, compile)
 
 
-def personas_balanced(*, device: str = "auto", precision: str = "auto") -> LatentGenerator:
+def personas_balanced(*, device: str = "auto", precision: str = "auto", compile: bool = False) -> LatentGenerator:
     """The same model, trained with every gender and skin tone equally likely."""
-    return _load("personas-balanced", device, precision)
+    return _load("personas-balanced", device, precision, compile)
 
 
-def personas_dit(*, device: str = "auto", precision: str = "auto") -> LatentGenerator:
+def personas_dit(*, device: str = "auto", precision: str = "auto", compile: bool = False) -> LatentGenerator:
     """A diffusion transformer with flow matching, in another autoencoder's latent."""
-    return _load("personas-dit", device, precision)
+    return _load("personas-dit", device, precision, compile)
 
 
-def personas_turbo(*, device: str = "auto", precision: str = "auto") -> LatentGenerator:
+def personas_turbo(*, device: str = "auto", precision: str = "auto", compile: bool = False) -> LatentGenerator:
     """`personas` distilled into four steps."""
-    return _load("personas-turbo", device, precision)
+    return _load("personas-turbo", device, precision, compile)
 
 
-def personas_pixel(*, device: str = "auto", precision: str = "auto") -> LatentGenerator:
+def personas_pixel(*, device: str = "auto", precision: str = "auto", compile: bool = False) -> LatentGenerator:
     """A diffusion transformer on the pixels themselves, without an autoencoder."""
-    return _load("personas-pixel", device, precision)
+    return _load("personas-pixel", device, precision, compile)
 
 
-def _load(name: str, device: str, precision: str) -> LatentGenerator:
+def _load(name: str, device: str, precision: str, compile: bool) -> LatentGenerator:
     from generators.load import open_checkpoint
 
-    return open_checkpoint(FOLDER / name, name=name, source="bundled", device=device, precision=precision)
+    return open_checkpoint(
+        FOLDER / name, name=name, source="bundled", device=device, precision=precision, compile=compile
+    )

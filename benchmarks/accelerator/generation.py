@@ -1,0 +1,161 @@
+"""Images a second of the plain pipeline, prompt by prompt and batched, and of whole runs of ours, plain and compiled."""
+
+from __future__ import annotations
+
+import gc
+import inspect
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from auditkit.spec import load_spec
+from benchmarks.accelerator.figures import peak, timed, utilisation
+from benchmarks.generate import _jobs, load_plain, outside
+from generators.base import Job, Settings
+from generators.device import pick_device
+from generators.latent import LatentGenerator
+from generators.load import load_generator
+from generators.make import generate as make_run
+from generators.samplers import make_scheduler
+
+
+def rates(
+    checkpoint: str, *, device: str, images: int, batch: int, repeats: int, steps: int | None, looped: int, compile: bool
+) -> Iterator[dict[str, Any]]:
+    """A row a way of making images of one checkpoint; each way is loaded alone, so that its memory is its own.
+
+    The pipeline's images are thrown away; ours are a run with files and tables, as `auditkit generate` makes it.
+
+    Args:
+        images: of each run of ours, and of the batched pipeline in batches of `batch`.
+        looped: made by each turn of the loop prompt by prompt.
+        compile: ours compiled as well.
+    """
+    generator = _load(checkpoint, device, compile=False)
+    defaults, name = generator.info.defaults, generator.info.name
+    settings = Settings(defaults.sampler, steps or defaults.steps, defaults.guidance)
+    jobs = _jobs(images)
+    flops = _flops(generator, jobs[0], settings)
+    where, _ = pick_device(device)
+    most = peak(torch.cuda.get_device_name(where)) if where.type == "cuda" else None
+    first: float = 0.0
+
+    def row(way: str, work: Any, pipeline: Any, turns: int, at_once: int) -> dict[str, Any]:
+        done = timed(work, str(where), turns)
+        share = outside(pipeline, work)
+        return {
+            "checkpoint": name, "way": way, "batch": at_once, **done.row(),
+            "mfu": utilisation(flops * done.count, done.seconds, most),
+            "mfu_denoiser": utilisation(flops * done.count, done.seconds * (1 - share), most),
+            "outside": share, "steps": settings.steps, "guidance": settings.guidance, "sampler": settings.sampler,
+            "tflop_image": flops / 1e12, "first_call_s": first,
+        }  # fmt: skip
+
+    simple = load_plain(generator, device, "auto")
+    del generator
+    _free()
+
+    def loop() -> int:
+        for job in jobs[:looped]:
+            _plain_batch(simple, [job], settings)
+        return looped
+
+    def batched() -> int:
+        for start in range(0, len(jobs), batch):
+            _plain_batch(simple, jobs[start : start + batch], settings)
+        return len(jobs)
+
+    _plain_batch(simple, jobs[:1], settings)
+    yield row("diffusers, prompt by prompt", loop, simple, repeats, 1)
+    try:
+        _plain_batch(simple, jobs[:batch], settings)
+        yield row("diffusers, batched", batched, simple, repeats, batch)
+    except Exception as error:  # PRX pipelines take no batch where they are guided
+        yield {"checkpoint": name, "way": "diffusers, batched", "error": f"{type(error).__name__}: {error}"[:300]}
+    del simple
+    _free()
+    for compiled in (False, True) if compile else (False,):
+        ours = _load(checkpoint, device, compile=compiled)
+        began = time.perf_counter()
+        list(ours.generate(jobs[:batch], settings, batch_size=batch))
+        first = time.perf_counter() - began
+        way = "auditkit --compile" if compiled else "auditkit"
+
+        def whole(ours: LatentGenerator = ours) -> int:
+            return _whole_run(ours, settings, images, batch)
+
+        yield row(way, whole, ours.pipeline, repeats, batch)
+        del ours, whole
+        torch._dynamo.reset()
+        _free()
+
+
+def _plain_batch(pipeline: Any, jobs: list[Job], settings: Settings) -> None:
+    """What a script would do: the pipeline, called with one prompt or with a list of them."""
+    pipeline.scheduler = make_scheduler(settings.sampler, pipeline.scheduler)
+    binned = "use_resolution_binning" in inspect.signature(type(pipeline).__call__).parameters
+    pipeline(
+        [job.prompt for job in jobs],
+        **({"use_resolution_binning": False} if binned else {}),
+        num_inference_steps=settings.steps,
+        guidance_scale=settings.guidance,
+        generator=[torch.Generator().manual_seed(job.seed) for job in jobs],
+    )
+
+
+def _whole_run(generator: LatentGenerator, settings: Settings, images: int, batch: int) -> int:
+    """`auditkit generate` from its spec to its merged tables, with about so many images: how many it made."""
+    spec = load_spec("occupations")
+    templates = spec.templates[: min(10, images)]
+    values = spec.axes["occupation"][: max(1, min(5, images // len(templates)))]
+    asked: dict[str, Any] = {
+        "axes": {"occupation": values}, "templates": templates, "sampler": settings.sampler, "steps": settings.steps,
+        "guidance": settings.guidance, "images_per_prompt": max(1, images // (len(templates) * len(values))),
+    }  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        run = make_run(spec.model_copy(update=asked), out=Path(folder), generator=generator, batch_size=batch)
+        return len(run.images())
+
+
+def _flops(generator: LatentGenerator, job: Job, settings: Settings) -> float:
+    """FLOPs of the denoiser for one image: those of one call as counted by torch (a product and a sum are two), times
+    the calls.
+    """
+    network, calls = generator.family.denoiser, list[tuple[Any, Any]]()
+    hook = network.register_forward_pre_hook(lambda _, a, k: calls.append((a, k)), with_kwargs=True)
+    list(generator.generate([job], settings, batch_size=1))
+    hook.remove()
+    args, kwargs = calls[0]
+    # On a CPU a small image is made in company; what the pipeline does for one is told by the rows of its batch.
+    with torch.inference_mode(False), torch.no_grad(), FlopCounterMode(display=False) as counter:
+        network(*_plain(args), **_plain(kwargs))
+    images = max(1, len(_rows(args, kwargs)) // (2 if settings.guidance > 1 else 1))
+    return counter.get_total_flops() * len(calls) / images
+
+
+def _plain(values: Any) -> Any:
+    """Tensors outside of inference mode, where calls can be counted."""
+    from torch.utils._pytree import tree_map_only
+
+    return tree_map_only(torch.Tensor, torch.clone, values)
+
+
+def _rows(args: Any, kwargs: Any) -> Any:
+    return next(each for each in (*args, *kwargs.values()) if isinstance(each, torch.Tensor) and each.dim() > 1)
+
+
+def _load(checkpoint: str, device: str, *, compile: bool) -> LatentGenerator:
+    generator = load_generator(checkpoint, device=device, compile=compile)
+    assert isinstance(generator, LatentGenerator)
+    return generator
+
+
+def _free() -> None:
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
