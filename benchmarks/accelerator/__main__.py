@@ -72,10 +72,10 @@ def _part(
         yield part, _ceiling(device, 512 if small else MATRIX)
     elif part == "sd":
         counts = {"images": 4, "batch": 2, "looped": 2} if small else {"images": 100, "batch": 25, "looped": 4}
-        yield part, rates(random_weights(part), steps=steps, **counts, **compiled, **common | {"repeats": 1})
+        yield part, rates(random_weights(part), sampler="dpm++2m", steps=steps, **counts, **compiled, **common | {"repeats": 1})
     elif part == "sdxl":
         counts = {"images": 4, "batch": 2, "looped": 2} if small else {"images": 20, "batch": 10, "looped": 2}
-        yield part, rates(random_weights(part), steps=steps, **counts, **compiled, **common | {"repeats": 1})
+        yield part, rates(random_weights(part), sampler="dpm++2m", steps=steps, **counts, **compiled, **common | {"repeats": 1})
     elif part == "bundled":
         counts = {"images": 4, "batch": 2, "looped": 2} if small else {"images": 500, "batch": 50, "looped": 8}
         for name in args.models:

@@ -25,7 +25,8 @@ from generators.samplers import make_scheduler
 
 
 def rates(
-    checkpoint: str, *, device: str, images: int, batch: int, repeats: int, steps: int | None, looped: int, compile: bool
+    checkpoint: str, *, device: str, images: int, batch: int, repeats: int, steps: int | None, looped: int, compile: bool,
+    sampler: str | None = None,
 ) -> Iterator[dict[str, Any]]:
     """A row a way of making images of one checkpoint; each way is loaded alone, so that its memory is its own.
 
@@ -38,7 +39,7 @@ def rates(
     """
     generator = _load(checkpoint, device, compile=False)
     defaults, name = generator.info.defaults, generator.info.name
-    settings = Settings(defaults.sampler, steps or defaults.steps, defaults.guidance)
+    settings = Settings(sampler or defaults.sampler, steps or defaults.steps, defaults.guidance)
     jobs = _jobs(images)
     flops = _flops(generator, jobs[0], settings)
     where, _ = pick_device(device)
@@ -109,13 +110,16 @@ def _plain_batch(pipeline: Any, jobs: list[Job], settings: Settings) -> None:
 
 
 def _whole_run(generator: LatentGenerator, settings: Settings, images: int, batch: int) -> int:
-    """`auditkit generate` from its spec to its merged tables, with about so many images: how many it made."""
+    """`auditkit generate` of a part of the suite `occupations` (5 images a prompt), from its spec to its merged tables,
+    with about so many images: how many it made.
+    """
     spec = load_spec("occupations")
-    templates = spec.templates[: min(10, images)]
-    values = spec.axes["occupation"][: max(1, min(5, images // len(templates)))]
+    each = min(spec.images_per_prompt, images)
+    templates = spec.templates[: images // each]
+    values = spec.axes["occupation"][: images // each // len(templates)]
     asked: dict[str, Any] = {
         "axes": {"occupation": values}, "templates": templates, "sampler": settings.sampler, "steps": settings.steps,
-        "guidance": settings.guidance, "images_per_prompt": max(1, images // (len(templates) * len(values))),
+        "guidance": settings.guidance, "images_per_prompt": each,
     }  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         run = make_run(spec.model_copy(update=asked), out=Path(folder), generator=generator, batch_size=batch)
