@@ -45,7 +45,7 @@ def main(argv: list[str] | None = None) -> None:
     if CPU_TIME:
         torch.set_num_threads(1)
     generator = _load(args.checkpoint, args.device, args.precision)
-    simple = load_plain(generator, args.device, args.plain_precision or args.precision)
+    simple = load_plain(generator.folder, args.device, args.plain_precision or args.precision)
     info, defaults = generator.info, generator.info.defaults
     settings = Settings(
         args.sampler or defaults.sampler,
@@ -97,13 +97,13 @@ def main(argv: list[str] | None = None) -> None:
     print(f"  outside the denoiser: plain {share['plain']}, auditkit {share['ours']}, a whole run {share['run']}")
 
 
-def load_plain(generator: LatentGenerator, device: str, precision: str) -> Any:
+def load_plain(folder: Path, device: str, precision: str) -> Any:
     """The checkpoint's pipeline as diffusers loads it, with nothing of ours."""
     from diffusers import DiffusionPipeline
 
     where, dtype = pick_device(device, precision)
     pipeline = DiffusionPipeline.from_pretrained(
-        str(generator.folder), use_safetensors=True, local_files_only=True, torch_dtype=dtype
+        str(folder), use_safetensors=True, local_files_only=True, torch_dtype=dtype
     ).to(where)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline

@@ -30,7 +30,7 @@ def main(argv: list[str] | None = None) -> None:
     if args.cpu_time:
         torch.set_num_threads(1)
     generator = generate._load(args.checkpoint, args.device, "float32")
-    pipeline = generate.load_plain(generator, args.device, "float32")
+    pipeline = generate.load_plain(generator.folder, args.device, "float32")
     ways = {name: _calls(pipeline, generator.info.details["latent_shape"], args.batch_size, name) for name in args.ways}
     first = {name: {part: generate._seconds(call) for part, call in calls.items()} for name, calls in ways.items()}
     turns: dict[str, dict[str, list[float]]] = {name: {part: [] for part in calls} for name, calls in ways.items()}

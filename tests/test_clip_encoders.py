@@ -89,9 +89,7 @@ def test_a_file_that_is_no_image_is_a_clear_error(encoder: Encoder, tmp_path: Pa
 
 def test_progress_counts_images(encoder: Encoder) -> None:
     seen: list[tuple[int, int]] = []
-    encoder.embed_images(
-        random_images(5), batch_size=2, progress=lambda done, total: seen.append((done, total))
-    )
+    encoder.embed_images(random_images(5), batch_size=2, progress=lambda done, total: seen.append((done, total)))
     assert seen == [(2, 5), (4, 5), (5, 5)]
 
 
@@ -242,3 +240,22 @@ def test_other_weights_of_the_same_name_do_not_share_embeddings(encoder: Encoder
 def test_importing_the_clip_package_and_scorers_imports_no_torch() -> None:
     code = "import sys, auditkit.clip.zero_shot, auditkit.clip.folder; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_images_prepared_by_threads_come_in_order_and_not_all_at_once() -> None:
+    import threading
+
+    from auditkit.clip.encoders import _ahead
+
+    begun = list[int]()
+    lock = threading.Lock()
+
+    def work(item: int) -> int:
+        with lock:
+            begun.append(item)
+        return 2 * item
+
+    prepared = _ahead(work, range(100), 4)
+    assert next(prepared) == 0
+    assert len(begun) <= 6
+    assert list(prepared) == [2 * item for item in range(1, 100)]

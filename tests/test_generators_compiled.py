@@ -1,8 +1,9 @@
-"""Compiled generators: which networks, how batches are filled, what is recorded; torch's compiler itself is stood in."""
+"""Compiled generators: which networks, how batches are filled, what is recorded; the compiler itself is stood in."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -102,11 +103,10 @@ def test_a_much_smaller_batch_gets_a_size_of_its_own(compiled: LatentGenerator, 
 
 
 def test_a_mitigation_reaches_into_the_plain_networks(compiled: LatentGenerator, seen: list[int]) -> None:
-    from contextlib import nullcontext
-
     method: Any = SimpleNamespace(weights=lambda model: nullcontext())
+    unet = compiled.pipeline.unet
     with compiled.mitigated(method, compiled.model(3.0)):
-        compiled.pipeline.unet(torch.zeros(1, 4, 8, 8), 1, torch.zeros(1, 16, compiled.pipeline.unet.config.cross_attention_dim))
+        unet(torch.zeros(1, 4, 8, 8), 1, torch.zeros(1, 16, unet.config.cross_attention_dim))
         assert seen == []
     list(compiled.generate(jobs(1), SETTINGS))
     assert seen != []

@@ -219,9 +219,7 @@ def _side_by_side(embedded: Callable[[Any], np.ndarray], batches: Iterator[Any],
     return rows
 
 
-def load_encoder(
-    name: str, *, device: str = "auto", allow_network: bool = False, bf16: bool = False
-) -> Encoder:
+def load_encoder(name: str, *, device: str = "auto", allow_network: bool = False, bf16: bool = False) -> Encoder:
     """Load a CLIP encoder.
 
     Args:

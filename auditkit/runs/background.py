@@ -29,8 +29,9 @@ class Background:
             background.end(shard, ms, settings)
 
     PNG encoding lets go of the interpreter, so a batch is written while the next one is denoised. Images are written
-    side by side, shards are kept in order. Who adds images faster than they can be written waits. Leaving the block waits for what was given; leaving it by an exception
-    drops what was not begun. An error of a thread is raised once, by the next call or on leaving.
+    side by side, shards are kept in order. Who adds images faster than they can be written waits. Leaving the block
+    waits for what was given; leaving it by an exception drops what was not begun. An error of a thread is raised once,
+    by the next call or on leaving.
     """
 
     def __init__(self, writer: RunWriter, *, ahead: int = AHEAD):

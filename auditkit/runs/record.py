@@ -77,7 +77,7 @@ def make_run_id(
     lie on the disk.
     """
     weights = generator.get("weights") or {"source": generator.get("source")}
-    identity = {
+    identity: dict[str, Any] = {
         "spec": {key: value for key, value in resolved.items() if key not in ("description", "generator")},
         "generator": [generator["name"], weights, generator.get("dtype")],
         "device": str(generator.get("device")).split(":")[0],

@@ -72,10 +72,20 @@ def _part(
         yield part, _ceiling(device, 512 if small else MATRIX)
     elif part == "sd":
         counts = {"images": 4, "batch": 2, "looped": 2} if small else {"images": 100, "batch": 25, "looped": 4}
-        yield part, rates(random_weights(part), sampler="dpm++2m", steps=steps, **counts, **compiled, **common | {"repeats": 1})
+        yield (
+            part,
+            rates(
+                random_weights(part), sampler="dpm++2m", steps=steps, **counts, **compiled, **common | {"repeats": 1}
+            ),
+        )
     elif part == "sdxl":
         counts = {"images": 4, "batch": 2, "looped": 2} if small else {"images": 20, "batch": 10, "looped": 2}
-        yield part, rates(random_weights(part), sampler="dpm++2m", steps=steps, **counts, **compiled, **common | {"repeats": 1})
+        yield (
+            part,
+            rates(
+                random_weights(part), sampler="dpm++2m", steps=steps, **counts, **compiled, **common | {"repeats": 1}
+            ),
+        )
     elif part == "bundled":
         counts = {"images": 4, "batch": 2, "looped": 2} if small else {"images": 500, "batch": 50, "looped": 8}
         for name in args.models:
@@ -122,7 +132,9 @@ def _write(file: Path | None, results: dict[str, Any]) -> None:
 
 def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.accelerator", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m benchmarks.accelerator",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--device", default="auto")
     parser.add_argument("--only", type=lambda text: text.split(","), default=list(PARTS), help=",".join(PARTS))

@@ -1,4 +1,4 @@
-"""Images a second of the plain pipeline, prompt by prompt and batched, and of whole runs of ours, plain and compiled."""
+"""Images a second of the plain pipeline, prompt by prompt and batched, and of our runs, plain and compiled."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import gc
 import inspect
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,6 @@ from auditkit.spec import load_spec
 from benchmarks.accelerator.figures import peak, timed, utilisation
 from benchmarks.generate import _jobs, load_plain, outside
 from generators.base import Job, Settings
-from generators.device import pick_device
 from generators.latent import LatentGenerator
 from generators.load import load_generator
 from generators.make import generate as make_run
@@ -25,7 +24,15 @@ from generators.samplers import make_scheduler
 
 
 def rates(
-    checkpoint: str, *, device: str, images: int, batch: int, repeats: int, steps: int | None, looped: int, compile: bool,
+    checkpoint: str,
+    *,
+    device: str,
+    images: int,
+    batch: int,
+    repeats: int,
+    steps: int | None,
+    looped: int,
+    compile: bool,
     sampler: str | None = None,
 ) -> Iterator[dict[str, Any]]:
     """A row a way of making images of one checkpoint; each way is loaded alone, so that its memory is its own.
@@ -38,62 +45,72 @@ def rates(
         compile: ours compiled as well.
     """
     generator = _load(checkpoint, device, compile=False)
-    defaults, name = generator.info.defaults, generator.info.name
+    defaults = generator.info.defaults
     settings = Settings(sampler or defaults.sampler, steps or defaults.steps, defaults.guidance)
     jobs = _jobs(images)
-    flops = _flops(generator, jobs[0], settings)
-    where, _ = pick_device(device)
-    most = peak(torch.cuda.get_device_name(where)) if where.type == "cuda" else None
-    first: float = 0.0
-
-    def row(way: str, work: Any, pipeline: Any, turns: int, at_once: int) -> dict[str, Any]:
-        done = timed(work, str(where), turns)
-        share = outside(pipeline, work)
-        return {
-            "checkpoint": name, "way": way, "batch": at_once, **done.row(),
-            "mfu": utilisation(flops * done.count, done.seconds, most),
-            "mfu_denoiser": utilisation(flops * done.count, done.seconds * (1 - share), most),
-            "outside": share, "steps": settings.steps, "guidance": settings.guidance, "sampler": settings.sampler,
-            "tflop_image": flops / 1e12, "first_call_s": first,
-        }  # fmt: skip
-
-    simple = load_plain(generator, device, "auto")
+    said = {"checkpoint": generator.info.name, "device": generator.info.device, "repeats": repeats}
+    said |= {"settings": settings, "flops": _flops(generator, jobs[0], settings)}
+    folder = generator.folder
     del generator
     _free()
+    yield from _plain_rows(said, folder, jobs, settings, batch, looped)
+    _free()
+    for compiled in (False, True) if compile else (False,):
+        yield _our_row(said, checkpoint, jobs, settings, batch, compiled)
+        torch._dynamo.reset()
+        _free()
+
+
+def _plain_rows(
+    said: dict[str, Any], folder: Path, jobs: list[Job], settings: Settings, batch: int, looped: int
+) -> Iterator[dict[str, Any]]:
+    pipeline = load_plain(folder, said["device"], "auto")
 
     def loop() -> int:
         for job in jobs[:looped]:
-            _plain_batch(simple, [job], settings)
+            _plain_batch(pipeline, [job], settings)
         return looped
 
     def batched() -> int:
         for start in range(0, len(jobs), batch):
-            _plain_batch(simple, jobs[start : start + batch], settings)
+            _plain_batch(pipeline, jobs[start : start + batch], settings)
         return len(jobs)
 
-    _plain_batch(simple, jobs[:1], settings)
-    yield row("diffusers, prompt by prompt", loop, simple, repeats, 1)
+    _plain_batch(pipeline, jobs[:1], settings)
+    yield _row(said, "diffusers, prompt by prompt", 1, loop, pipeline)
     try:
-        _plain_batch(simple, jobs[:batch], settings)
-        yield row("diffusers, batched", batched, simple, repeats, batch)
-    except Exception as error:  # PRX pipelines take no batch where they are guided
-        yield {"checkpoint": name, "way": "diffusers, batched", "error": f"{type(error).__name__}: {error}"[:300]}
-    del simple
-    _free()
-    for compiled in (False, True) if compile else (False,):
-        ours = _load(checkpoint, device, compile=compiled)
-        began = time.perf_counter()
-        list(ours.generate(jobs[:batch], settings, batch_size=batch))
-        first = time.perf_counter() - began
-        way = "auditkit --compile" if compiled else "auditkit"
+        _plain_batch(pipeline, jobs[:batch], settings)
+        yield _row(said, "diffusers, batched", batch, batched, pipeline)
+    except (RuntimeError, ValueError) as error:  # not every pipeline takes a batch
+        yield {"checkpoint": said["checkpoint"], "way": "diffusers, batched", "error": str(error)[:300]}
 
-        def whole(ours: LatentGenerator = ours) -> int:
-            return _whole_run(ours, settings, images, batch)
 
-        yield row(way, whole, ours.pipeline, repeats, batch)
-        del ours, whole
-        torch._dynamo.reset()
-        _free()
+def _our_row(
+    said: dict[str, Any], checkpoint: str, jobs: list[Job], settings: Settings, batch: int, compiled: bool
+) -> dict[str, Any]:
+    generator = _load(checkpoint, said["device"], compile=compiled)
+    began = time.perf_counter()
+    list(generator.generate(jobs[:batch], settings, batch_size=batch))
+    first = time.perf_counter() - began
+    way = "auditkit --compile" if compiled else "auditkit"
+
+    def whole() -> int:
+        return _whole_run(generator, settings, len(jobs), batch)
+
+    return _row(said, way, batch, whole, generator.pipeline) | {"first_call_s": first}
+
+
+def _row(said: dict[str, Any], way: str, batch: int, work: Callable[[], int], pipeline: Any) -> dict[str, Any]:
+    done = timed(work, said["device"], said["repeats"])
+    share, flops, settings = outside(pipeline, work), said["flops"] * done.count, said["settings"]
+    most = peak(torch.cuda.get_device_name(said["device"])) if said["device"].startswith("cuda") else None
+    return {
+        "checkpoint": said["checkpoint"], "way": way, "batch": batch, **done.row(),
+        "mfu": utilisation(flops, done.seconds, most),
+        "mfu_denoiser": utilisation(flops, done.seconds * (1 - share), most),
+        "outside": share, "steps": settings.steps, "guidance": settings.guidance, "sampler": settings.sampler,
+        "tflop_image": said["flops"] / 1e12,
+    }  # fmt: skip
 
 
 def _plain_batch(pipeline: Any, jobs: list[Job], settings: Settings) -> None:
