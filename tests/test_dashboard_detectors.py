@@ -109,6 +109,16 @@ def test_what_a_detector_says_of_a_run_is_counted_by_group(show, tmp_path) -> No
     assert "mine calls 50.0%" in words(test)
 
 
+def test_a_damaged_table_of_verdicts_is_named_and_the_view_goes_on(show, tmp_path) -> None:
+    made = synthetic_run.make_run(tmp_path, images_per_prompt=1)
+    (made.path / "detections.parquet").write_bytes(b"not a table")
+    test = show(tmp_path)
+    test.segmented_control(key="part").set_value("run").run()
+    assert not test.exception
+    assert "detections" in test.warning[0].value
+    assert "No detector has been asked" in words(test)
+
+
 def test_cards_are_shown_or_the_command_to_train_one(show, runs) -> None:
     test = show(runs, part="Cards")
     assert not test.exception
