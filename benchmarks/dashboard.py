@@ -171,6 +171,11 @@ def measured(run: Run) -> pd.DataFrame:
 def _gallery(watch: Watch, url: str, run: Run) -> None:
     page, name = watch.page, run.path.name
 
+    def opened(line: str) -> None:
+        if not page.locator("details[open]", has_text=line).count():
+            page.get_by_text(line).first.click()
+            page.wait_for_timeout(1000)  # it slides open
+
     def pick(label: str, option: str) -> None:
         page.get_by_label(label, exact=False).first.click(timeout=10_000)
         page.keyboard.type(option)  # the list draws only the options in sight
@@ -185,17 +190,20 @@ def _gallery(watch: Watch, url: str, run: Run) -> None:
     deep = f"{url}/gallery?run={name}&axis_occupation=judge&seen_gender=female&order=least+certain+first"
     watch("filter: occupation", lambda: pick("Prompted occupation", "judge"))
     watch("filter: perceived gender", lambda: pick("Perceived gender", "female"))
+    opened("More filters")
     watch("order: least certain first", lambda: pick("Order", "least certain first"))
     watch("next page", lambda: page.get_by_role("button", name="Next page").click())
     watch("deep link to filters", lambda: page.goto(deep), leaves=True)
     watch("deep link to a seed", lambda: page.goto(f"{url}/gallery?run={name}&seed={row['seed']}"), leaves=True)
     watch("image", lambda: page.goto(f"{url}/image?run={name}&id={row['id']}"), leaves=True)
     watch("gallery again", lambda: page.goto(f"{url}/gallery?run={name}"), leaves=True)
+    opened("Search: by words")
     watch("first search by words", lambda: write("Search by words", "a judge"))
     watch("second search by words", lambda: write("Search by words", "a person with a hat"))
     watch("near-duplicates", lambda: page.get_by_text("near-duplicates", exact=True).click())
     watch("map", lambda: page.goto(f"{url}/gallery?run={name}&show=map"), leaves=True)
-    watch("part of the map", lambda: write("Part of the map: left, right, lower and upper edge", "0,0.1,0,0.1"))
+    part = page.get_by_label("Part of the map").first
+    watch("part of the map", lambda: (part.fill("0,0.1,0,0.1"), page.keyboard.press("Enter")))
 
 
 def main() -> None:
