@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from typer.testing import CliRunner
@@ -11,8 +12,10 @@ import auditkit
 from app import api, example
 from app.cli import app
 from auditkit.errors import AuditkitError
+from auditkit.guidance import evaluated
 from auditkit.places import ENVIRONMENT
 from auditkit.runs import open_run
+from detectors import evaluation
 from reports import tables
 
 
@@ -28,13 +31,22 @@ def test_it_is_small_enough_to_be_shipped():
 
 
 def test_its_runs_are_whole_sealed_scored_and_measured(folder):
-    assert sorted(path.name for path in folder.iterdir()) == sorted(example.RUNS)
+    assert sorted(path.name for path in folder.iterdir()) == sorted([*example.RUNS, *example.RESULTS])
     for name in example.RUNS:
         run = open_run(folder / name)
         assert api.verify(run) == []
         assert len(run.images()) == 48
         assert "gender@personas-clip" in run.scores()
         assert run.embeddings_fingerprint("personas-clip")
+
+
+def test_its_evaluations_are_read_and_name_no_path_of_the_machine_that_made_them(folder):
+    tried = evaluated.read(folder / "mitigation")
+    assert set(tried.methods) == {"prompt-diversification", "concept-slider", "weak-guidance"}
+    tested = evaluation.read(folder / "detector-evaluation")
+    assert {"cnn", "npr", "spectrum"} <= set(tested.detectors)
+    told = json.dumps([tried.record, tested.record])
+    assert not re.search(r'"/[a-z]', told)
 
 
 def test_it_shows_what_the_dashboard_says_that_it_shows(folder):
@@ -80,4 +92,4 @@ def test_the_dashboards_copy_lies_in_the_users_cache(tmp_path, monkeypatch):
     monkeypatch.setenv(ENVIRONMENT, str(tmp_path))
     shared = example.shared()
     assert shared.is_relative_to(tmp_path / "cache")
-    assert {path.name for path in shared.iterdir()} == set(example.RUNS)
+    assert {path.name for path in shared.iterdir()} == {*example.RUNS, *example.RESULTS}

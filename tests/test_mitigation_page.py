@@ -11,6 +11,7 @@ from mitigation_runs import write_evaluation
 from streamlit.testing.v1 import AppTest
 from test_dashboard_views import FRAME, words
 
+from app.dashboard import state
 from auditkit.guidance.evaluated import read
 from reports.chapters.base import Figure, Table
 from reports.mitigation_charts import front
@@ -75,7 +76,14 @@ def test_the_view_shows_an_evaluation_beside_the_runs_and_the_one_whose_runs_the
     assert "auditkit mitigate known --generator known --methods" in test.code[-1].value
 
 
+def test_in_an_empty_folder_the_view_shows_the_example(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    test = show(monkeypatch, tmp_path)
+    assert not test.exception
+    assert "This is the small example that comes with auditkit" in test.info[0].value
+
+
 def test_without_an_evaluation_the_view_gives_the_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(state, "shows_example", lambda: False)
     (tmp_path / "runs").mkdir()
     test = show(monkeypatch, tmp_path / "runs")
     assert not test.exception
