@@ -110,9 +110,8 @@ def _wanted(loaded: state.Loaded, embedded: bool) -> tuple[Wish, str | None, Ask
     index, encoder = loaded.index, _encoder(loaded)
     keys = {key.split("@")[0]: key for key in index.people_first() if key.split("@")[1] in (encoder, PIXELS)}
     first = st.columns(min(len(index.axis_values), 2) + min(len(keys), 2) or 1)
-    rest = _behind(
-        "More filters: prompt, seed, certainty, other labels", ("prompt", "seed", "of", "certainty", "order")
-    )
+    hidden = ("prompt", "seed", "of", "certainty", "order", *(f"seen_{scorer}" for scorer in list(keys)[2:]))
+    rest = _behind("More filters: prompt, seed, certainty, other labels", hidden)
     cells = itertools.chain(first, itertools.cycle(rest))
     axes = {}
     for number, (axis, values) in enumerate(index.axis_values.items()):
