@@ -9,12 +9,11 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 audit: $(VENV)/.installed
 	$(BIN)/auditkit audit --out runs
 
-# Two test processes with a thread each are quicker on two cores than two that fight over them; a file's tests stay in
-# one of them, so that what they share is made once.
+# Two test processes with a thread each are quicker on two cores than two that fight over them.
 test slow: export OMP_NUM_THREADS = 1
 
 test: $(VENV)/.tested browser lint types floors
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
+	$(BIN)/python -m pytest -n 2 -m "not slow"
 
 slow: $(VENV)/.tested browser
 	$(BIN)/python -m pytest -m slow

@@ -77,9 +77,7 @@ def test_every_kind_that_it_runs_gives_the_same_images_under_an_idle_mitigation(
     assert len(method.steps) == 3
 
 
-@pytest.mark.parametrize(
-    "name", ["personas", "personas-turbo", "personas-dit", pytest.param("personas-pixel", marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("name", ["personas", "personas-turbo", "personas-dit", "personas-pixel"])
 def test_a_bundled_models_images_are_its_own(name: str) -> None:
     bundled = load_generator(name, device="cpu")
     settings = Settings(bundled.info.defaults.sampler, 2, bundled.info.defaults.guidance)
