@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 
 from auditkit.clip.calibration import Calibration, load_calibration
-from auditkit.errors import AuditkitError
+from auditkit.errors import AuditkitError, RunError
 from auditkit.files import sha256_file
+from auditkit.runs import changed_since
 
 if TYPE_CHECKING:
     from auditkit.runs import Run
@@ -52,6 +53,8 @@ class Origin:
     weights: dict[str, str]
     seal: str
     """sha256 of the run's SEAL; empty where it is not sealed."""
+    unlike_seal: list[str]
+    """Tables and records that were changed or added since it was sealed; SEAL itself where it is damaged."""
 
 
 def origin(run: Run, measurements: pd.DataFrame, *, by: str, target: str) -> Origin:
@@ -92,6 +95,7 @@ def origin(run: Run, measurements: pd.DataFrame, *, by: str, target: str) -> Ori
         versions=_versions(record),
         weights={str(k): str(v) for k, v in (generator.get("weights") or {}).items()},
         seal=_seal(run),
+        unlike_seal=_unlike_seal(run),
     )
 
 
@@ -216,6 +220,15 @@ def _commands(run: Run, *, by: str, target: str, encoders: dict[str, str], attri
         f"auditkit measure {run.id}{grouped} --target {target} --encoder {encoder}{named}",
         f"auditkit report {run.id}",
     ]
+
+
+def _unlike_seal(run: Run) -> list[str]:
+    if not (run.path / "SEAL").is_file():
+        return []
+    try:
+        return changed_since(run)
+    except RunError:
+        return ["SEAL"]
 
 
 def _seal(run: Run) -> str:

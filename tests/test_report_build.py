@@ -16,7 +16,7 @@ import report_helpers as made
 
 from auditkit.clip.calibration import Calibration
 from auditkit.errors import RunError
-from auditkit.runs import Run
+from auditkit.runs import Run, seal
 from auditkit.schemas import SCHEMA_VERSION
 from reports.build import build
 
@@ -192,6 +192,20 @@ def test_a_folder_that_cannot_be_written_is_a_clear_error(tmp_path: Path) -> Non
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(RunError):
         build(run, out=tmp_path / "file" / "report")
+
+
+def test_a_page_says_whether_the_run_is_still_as_it_was_sealed(tmp_path: Path) -> None:
+    run = small(tmp_path)
+    run.write_measurements(made.measured(run))
+    assert "was not sealed" in build(run, tmp_path / "page.html").read_text()
+    seal(run)
+    assert "The run is sealed" in build(run, tmp_path / "page.html").read_text()
+    (run.path / "later.csv").write_text("added")
+    told = build(run, tmp_path / "page.html").read_text()
+    assert "no longer as it was then: later.csv" in told
+    assert "The run is sealed" not in told
+    (run.path / "SEAL").write_text("{")
+    assert "no longer as it was then: SEAL" in build(run, tmp_path / "page.html").read_text()
 
 
 def test_a_run_without_planted_truth_says_so(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from auditkit.errors import RunError
-from auditkit.runs import Run, RunWriter, open_run, seal, verify
+from auditkit.runs import Run, RunWriter, changed_since, open_run, seal, verify
 from tests.test_runs_tables import gender_scores
 
 
@@ -29,6 +29,14 @@ def test_a_sealed_run_verifies(tiny_run: Run) -> None:
     sealed = json.loads(seal(tiny_run).read_text())
     assert len(sealed["files"]) == 24 + 2
     assert verify(open_run(tiny_run.path)) == []
+
+
+def test_tables_that_changed_or_came_since_the_seal_are_named_without_hashing_the_images(tiny_run: Run) -> None:
+    seal(tiny_run)
+    assert changed_since(tiny_run) == []
+    (tiny_run.path / "notes.csv").write_text("new")
+    (tiny_run.path / "images.parquet").write_bytes(b"other")
+    assert changed_since(tiny_run) == ["images.parquet", "notes.csv"]
 
 
 def test_the_report_is_outside_the_seal(tiny_run: Run) -> None:

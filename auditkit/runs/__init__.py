@@ -2,7 +2,7 @@
 
 from auditkit.runs.refusals import Refused, read_refusals
 from auditkit.runs.run import BrokenRun, Run, list_runs, open_run
-from auditkit.runs.seal import Problem, seal, verify
+from auditkit.runs.seal import Problem, changed_since, seal, verify
 from auditkit.runs.writer import RunWriter, Shard, Task, create
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "RunWriter",
     "Shard",
     "Task",
+    "changed_since",
     "create",
     "list_runs",
     "open_run",

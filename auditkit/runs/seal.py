@@ -73,6 +73,27 @@ def verify(run: Run) -> list[Problem]:
     return list(_problems(run, hashes, before, unsealed=True))
 
 
+def changed_since(run: Run) -> list[str]:
+    """Files at the top of a sealed run (its tables and records) that were changed, added or lost since; quick, since
+    images are left to `verify`.
+
+    Raises:
+        RunError: the run has no seal, SEAL is damaged, or a file cannot be read.
+    """
+    before = {name: digest for name, digest in _read_seal(run).items() if "/" not in name}
+    try:
+        now = {name: sha256_file(file) for name, file in _top(run.path)}
+    except OSError as error:
+        raise RunError("a file of the run cannot be read", where=error.filename, mend="make it readable") from error
+    return sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
+
+
+def _top(root: Path) -> Iterator[tuple[str, Path]]:
+    for file in root.iterdir():
+        if file.name not in _OUTSIDE and file.is_file() and not file.is_symlink():
+            yield file.name, file
+
+
 def _problems(
     run: Run, hashes: dict[str, str], sealed: dict[str, str] | None, *, unsealed: bool = False
 ) -> Iterator[Problem]:
