@@ -53,7 +53,7 @@ def main(argv: list[str] | None = None) -> None:
         defaults.guidance if args.guidance is None else args.guidance,
     )
     batch = args.batch_size or info.batch_size
-    jobs = _jobs(args.images)
+    jobs = jobs_of(args.images)
     few = jobs[: max(1, args.images // args.plain_share)]
     plain_pipeline(simple, few[:2], settings)  # warm-up
     list(generator.generate(jobs[:batch], settings, batch_size=batch))
@@ -187,7 +187,7 @@ def _load(checkpoint: str, device: str, precision: str) -> LatentGenerator:
     return generator
 
 
-def _jobs(count: int) -> list[Job]:
+def jobs_of(count: int) -> list[Job]:
     """The first images of the suite `occupations`, in its order: as many of each prompt as the suite has."""
     spec = load_spec("occupations")
     jobs = (

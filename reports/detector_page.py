@@ -144,7 +144,9 @@ def _left_out_chapter(made: Evaluation, width: int) -> Chapter:
             ahead = others[others["estimate"] > a["estimate"]].sort_values("estimate", ascending=False)
             if len(ahead):
                 named = listed([f"{row['detector']} {_cell(row)}" for row in tables.rows(ahead)])
-                lead.append(f"Higher on the same images: {named}. Consider {'it' if len(ahead) == 1 else 'them'}.")
+                apart = (ahead["ci_low"] > a["ci_high"]).all()
+                sure = "The intervals lie apart." if apart else "Not all intervals lie apart; more images would tell."
+                lead.append(f"Higher on the same images: {named}. {sure}")
     blocks: list[Figure | Table] = []
     for left in ("generator", "origin"):
         rows = aurocs[aurocs["left"] == left]

@@ -45,7 +45,8 @@ def words(test: AppTest) -> str:
 
 
 def test_in_an_empty_folder_it_shows_the_example_and_says_so(show, tmp_path) -> None:
-    test = show(tmp_path)
+    (tmp_path / "runs").mkdir()
+    test = show(tmp_path / "runs")
     assert not test.exception
     assert "This is the small example that comes with auditkit" in words(test)
     assert "On what it has not seen" in words(test)

@@ -137,6 +137,18 @@ def test_the_page_has_every_chapter_an_alt_text_for_each_chart_and_a_table_behin
     assert "http://" not in re.sub(r"http://www\.w3\.org\S*", "", text)
 
 
+@pytest.mark.parametrize(("better", "said"), [(0.03, "Not all intervals lie apart"), (0.1, "The intervals lie apart")])
+def test_a_baseline_that_lies_higher_is_named_and_whether_the_intervals_lie_apart(made, better, said) -> None:
+    numbers = ["estimate", "ci_low", "ci_high"]
+    other = made.results.assign(detector="npr", **{name: made.results[name] + better for name in numbers})
+    left = other[other["left"] == "generator"]
+    both = replace(made, results=pd.concat([made.results, left], ignore_index=True))
+    lead = " ".join(detector_page.chapters(both)[0].lead)
+    assert "Higher on the same images: npr" in lead
+    assert said in lead
+    assert "Higher" not in " ".join(detector_page.chapters(made)[0].lead)
+
+
 def test_a_strangers_name_stays_text_on_page_and_card(made, tmp_path) -> None:
     bad = "<script>alert(1)</script>|x"
     tables = {

@@ -77,7 +77,8 @@ def test_the_view_shows_an_evaluation_beside_the_runs_and_the_one_whose_runs_the
 
 
 def test_in_an_empty_folder_the_view_shows_the_example(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    test = show(monkeypatch, tmp_path)
+    (tmp_path / "runs").mkdir()
+    test = show(monkeypatch, tmp_path / "runs")
     assert not test.exception
     assert "This is the small example that comes with auditkit" in test.info[0].value
 

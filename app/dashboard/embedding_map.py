@@ -7,11 +7,10 @@ do. It is the one chart that is not Altair's, since Vega-Lite has no lasso.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
 import streamlit as st
 from numpy.typing import NDArray
 from skimage.measure import approximate_polygon, points_in_poly
@@ -20,6 +19,9 @@ from app.dashboard import state
 from app.dashboard.index import Positions
 from reports import words
 from reports.charts import FONT, INK, MUTED
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
 
 DRAWN = 3000
 """Most points that are drawn, taken at random; choosing a part takes all images in it."""
@@ -138,6 +140,8 @@ def _taken() -> None:
 
 
 def _figure(rows: pd.DataFrame, names: list[str], area: Area | None) -> go.Figure:
+    import plotly.graph_objects as go  # half a second that views without the map need not wait for
+
     figure = go.Figure()
     size = 9 if len(rows) <= 300 else 6
     for number, name in enumerate(names or [""]):

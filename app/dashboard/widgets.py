@@ -6,10 +6,12 @@ import re
 import shlex
 import unicodedata
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
+from app import example
 from app.dashboard import access, state
 from auditkit.bias.base import ALL
 from auditkit.errors import AuditkitError
@@ -52,9 +54,9 @@ def choose_run(label: str = "Run") -> state.Loaded:
     return loaded
 
 
-def example_note(name: str) -> None:
-    """Says of an evaluation of that name that it is the shipped example's, where it is."""
-    if name.startswith("example/"):
+def example_note(result: Path) -> None:
+    """Says of the evaluation in a folder that it is the shipped example's, where it is."""
+    if result.name in example.RESULTS and (result.parent / example.RUNS[0]).is_dir():
         st.info("This is the small example that comes with auditkit; one of your own takes its place.")
 
 

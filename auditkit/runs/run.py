@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pandera.pandas as pa
 import pyarrow as arrow
 
 from auditkit.errors import AuditkitError, RunError, TableError
@@ -173,15 +174,7 @@ class Run:
         Raises:
             TableError: the table does not hold, or names images that are not in the run.
         """
-        path = self.path / "watermarks.parquet"
-        df = check(df, WATERMARKS, path)
-        self._check_ids(df["id"], "watermarks")
-        before = self.watermarks()
-        if before is not None:
-            fresh = pd.MultiIndex.from_frame(df[["scheme", "key_id"]])
-            others = before[~pd.MultiIndex.from_frame(before[["scheme", "key_id"]]).isin(fresh)]
-            df = pd.concat([frame for frame in (others, df) if len(frame)] or [df], ignore_index=True)
-        write_table(df, path, WATERMARKS)
+        self._lay_over(self.watermarks(), df, WATERMARKS, ["scheme", "key_id"])
 
     def detections(self) -> pd.DataFrame | None:
         """What detectors said of the images (DETECTIONS), or None where none was asked."""
@@ -194,14 +187,7 @@ class Run:
         Raises:
             TableError: the table does not hold, or names images that are not in the run.
         """
-        path = self.path / "detections.parquet"
-        df = check(df, DETECTIONS, path)
-        self._check_ids(df["id"], "detections")
-        before = self.detections()
-        if before is not None:
-            others = before[~before["detector"].isin(df["detector"])]
-            df = pd.concat([frame for frame in (others, df) if len(frame)] or [df], ignore_index=True)
-        write_table(df, path, DETECTIONS)
+        self._lay_over(self.detections(), df, DETECTIONS, ["detector"])
 
     def provenance(self) -> pd.DataFrame | None:
         """The signed images (PROVENANCE), or None where none was signed."""
@@ -265,6 +251,19 @@ class Run:
 
     def _embeddings_path(self, encoder: str) -> Path:
         return self.path / "embeddings" / f"{slug(encoder)}.parquet"
+
+    def _lay_over(
+        self, before: pd.DataFrame | None, df: pd.DataFrame, schema: pa.DataFrameSchema, by: list[str]
+    ) -> None:
+        """Write the table that the schema names: `df`, and the rows of `before` that no row of `df` equals in `by`."""
+        name = str(schema.name)
+        path = self.path / f"{name}.parquet"
+        df = check(df, schema, path)
+        self._check_ids(df["id"], name)
+        if before is not None:
+            others = before[~pd.MultiIndex.from_frame(before[by]).isin(pd.MultiIndex.from_frame(df[by]))]
+            df = pd.concat([frame for frame in (others, df) if len(frame)] or [df], ignore_index=True)
+        write_table(df, path, schema)
 
     def _check_ids(self, ids: pd.Series, what: str) -> None:
         strangers = set(ids) - set(self._images["id"])

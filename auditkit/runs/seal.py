@@ -17,6 +17,7 @@ from auditkit.schemas import SCHEMA_VERSION
 
 SEAL = "SEAL"
 _OUTSIDE = (SEAL, ".lock")
+_PICTURES = ("images/", "signed/")
 """Not sealed, beside the folder `report`: the seal itself, and the lock of a writer."""
 
 
@@ -74,24 +75,15 @@ def verify(run: Run) -> list[Problem]:
 
 
 def changed_since(run: Run) -> list[str]:
-    """Files at the top of a sealed run (its tables and records) that were changed, added or lost since; quick, since
-    images are left to `verify`.
+    """Tables and records of a sealed run that were changed, added or lost since; quick, since pictures are left to
+    `verify`.
 
     Raises:
         RunError: the run has no seal, SEAL is damaged, or a file cannot be read.
     """
-    before = {name: digest for name, digest in _read_seal(run).items() if "/" not in name}
-    try:
-        now = {name: sha256_file(file) for name, file in _top(run.path)}
-    except OSError as error:
-        raise RunError("a file of the run cannot be read", where=error.filename, mend="make it readable") from error
+    before = {name: digest for name, digest in _read_seal(run).items() if not name.startswith(_PICTURES)}
+    now = _hash_files(run.path, but=_PICTURES)
     return sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
-
-
-def _top(root: Path) -> Iterator[tuple[str, Path]]:
-    for file in root.iterdir():
-        if file.name not in _OUTSIDE and file.is_file() and not file.is_symlink():
-            yield file.name, file
 
 
 def _problems(
@@ -143,12 +135,14 @@ def _files(root: Path) -> Iterator[tuple[str, Path]]:
                 yield relative, file
 
 
-def _hash_files(root: Path) -> dict[str, str]:
-    """The sha256 of each file; '' for a link or anything else that is no plain file, which is not opened."""
+def _hash_files(root: Path, *, but: tuple[str, ...] = ()) -> dict[str, str]:
+    """The sha256 of each file but those in these folders; '' for a link or anything else that is no plain file, which
+    is not opened."""
     try:
         return {
             name: sha256_file(file) if file.is_file() and not file.is_symlink() else ""
             for name, file in _files(root)
+            if not name.startswith(but)
         }
     except OSError as error:
         raise RunError(

@@ -27,6 +27,11 @@ from benchmarks.accelerator.generation import rates
 from generators.device import pick_device
 
 PARTS = ("device", "sd", "sdxl", "bundled", "embedding", "watermark", "detector")
+SIZES = {
+    "sd": {"images": 100, "batch": 25, "looped": 4},
+    "sdxl": {"images": 20, "batch": 10, "looped": 2},
+}
+"""Images of checkpoints with random weights: in all, at a time, and one by one."""
 MATRIX = 8192
 
 
@@ -70,22 +75,10 @@ def _part(
 
     if part == "device":
         yield part, _ceiling(device, 512 if small else MATRIX)
-    elif part == "sd":
-        counts = {"images": 4, "batch": 2, "looped": 2} if small else {"images": 100, "batch": 25, "looped": 4}
-        yield (
-            part,
-            rates(
-                random_weights(part), sampler="dpm++2m", steps=steps, **counts, **compiled, **common | {"repeats": 1}
-            ),
-        )
-    elif part == "sdxl":
-        counts = {"images": 4, "batch": 2, "looped": 2} if small else {"images": 20, "batch": 10, "looped": 2}
-        yield (
-            part,
-            rates(
-                random_weights(part), sampler="dpm++2m", steps=steps, **counts, **compiled, **common | {"repeats": 1}
-            ),
-        )
+    elif part in SIZES:
+        counts = {"images": 4, "batch": 2, "looped": 2} if small else SIZES[part]
+        once = common | {"repeats": 1}
+        yield part, rates(random_weights(part), sampler="dpm++2m", steps=steps, **counts, **compiled, **once)
     elif part == "bundled":
         counts = {"images": 4, "batch": 2, "looped": 2} if small else {"images": 500, "batch": 50, "looped": 8}
         for name in args.models:

@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from auditkit.spec import load_spec
 from benchmarks.accelerator.figures import peak, timed, utilisation
-from benchmarks.generate import _jobs, load_plain, outside
+from benchmarks.generate import jobs_of, load_plain, outside
 from generators.base import Job, Settings
 from generators.latent import LatentGenerator
 from generators.load import load_generator
@@ -47,7 +47,7 @@ def rates(
     generator = _load(checkpoint, device, compile=False)
     defaults = generator.info.defaults
     settings = Settings(sampler or defaults.sampler, steps or defaults.steps, defaults.guidance)
-    jobs = _jobs(images)
+    jobs = jobs_of(images)
     said = {"checkpoint": generator.info.name, "device": generator.info.device, "repeats": repeats}
     said |= {"settings": settings, "flops": _flops(generator, jobs[0], settings)}
     folder = generator.folder

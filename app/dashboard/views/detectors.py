@@ -89,7 +89,7 @@ def _chosen() -> tuple[Evaluation, str] | None:
         )
         return None
     name = st.selectbox("Evaluation", list(found), key="evaluation", bind="query-params")
-    widgets.example_note(name)
+    widgets.example_note(found[name])
     try:
         return evaluations.load(found[name]), name
     except AuditkitError as error:

@@ -32,7 +32,7 @@ def render() -> None:
         )  # fmt: skip
         return
     name = st.selectbox("Evaluation", list(found), key="mitigation", bind="query-params")
-    widgets.example_note(name)
+    widgets.example_note(found[name])
     try:
         made = _load(found[name], state.stamp_of(found[name]))
     except AuditkitError as error:

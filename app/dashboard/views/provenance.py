@@ -9,7 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from app.dashboard import blocks, provenance_parts, provenance_records, state, uploads, widgets
-from auditkit.bias.base import ALL, Options
+from auditkit.bias.base import Options
 from auditkit.errors import AuditkitError
 from auditkit.provenance import trust
 from auditkit.provenance.measure import check_run, measured
@@ -75,7 +75,7 @@ def _run(loaded: state.Loaded) -> None:
     if len(signed) > MOST_CHECKED and not st.checkbox(f"Verify all {count} now (about a second for each thousand)"):
         widgets.commands("Or in a terminal:", ["measure", str(run.path), "--measure", "provenance"])
         return
-    by = _grouping(run)
+    by = widgets.grouping(run)
     anchors = trust.anchors()
     stamp = (*state.stamp(run.path), *_copies(run.path), (str(datetime.now(UTC).date()), 0))
     checks = _checks(run, stamp, anchors)
@@ -94,20 +94,6 @@ def _run(loaded: state.Loaded) -> None:
     widgets.commands(
         "The commands that reproduce this view:", ["measure", str(run.path), "--measure", "provenance", "--by", by]
     )
-
-
-def _grouping(run: Run) -> str:
-    choices = [*run.axes, ALL]
-    if len(choices) == 1:
-        return ALL
-    first = run.spec.by if run.spec is not None and run.spec.by in choices else choices[0]
-    return st.selectbox(
-        "Group by", choices, index=choices.index(first), format_func=_axis, key="by", bind="query-params"
-    )
-
-
-def _axis(name: str) -> str:
-    return "nothing (all images together)" if name == ALL else words.name(name)
 
 
 def _copies(path: Path) -> list[tuple[str, int]]:
